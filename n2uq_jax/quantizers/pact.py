@@ -1,0 +1,83 @@
+"""PACT: a ReLU with a learned clip and uniform levels, used once in MobileNetV2."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from n2uq_jax.quantizers.qarray import QArray
+from n2uq_jax.quantizers.weights import check_bits
+
+
+def quantize_pact(x: jax.Array, clip: jax.Array, bits: int) -> QArray:
+    r"""Clips activations at a learned value and rounds them to uniform levels.
+
+    .. math::
+      k = \operatorname{round}\big(\min(\operatorname{relu}(x), c) \tfrac{N}{c}\big),
+      \qquad y = k \tfrac{c}{N}
+
+    rounding half to even. Differentiation: :math:`\partial y/\partial x = 1` for
+    :math:`0 < x < c`, else 0; :math:`\partial y/\partial c = k/N + [x \ge c]`, which is 2 where
+    the input saturates (the authors do not detach the clip of the forward term).
+
+    Args:
+      x: float array of any shape.
+      clip: :math:`c > 0`, shape ``()`` or ``(1,)``.
+      bits: 1 to 8; ``N = 2**bits - 1``.
+
+    Returns:
+      A QArray with codes ``0 .. N`` of ``x``'s shape and dtype and a scale of shape ``()``.
+
+    Raises:
+      TypeError: if ``x`` is not a float array, or ``bits`` not an int.
+      ValueError: if ``bits`` is not in 1..8, or ``clip`` has more than one element.
+
+    Reference:
+      Choi et al., "PACT", arXiv 1805.06085, Eq. 1 to 3, in the form of the N2UQ authors' code.
+    """
+    levels = 2 ** check_bits("bits", bits) - 1
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise TypeError(f"x must be a float array, got dtype {x.dtype}.")
+    if clip.size != 1:
+        raise ValueError(f"clip must have one element, shape () or (1,), got shape {clip.shape}.")
+    clip = clip.reshape(()).astype(jnp.promote_types(x.dtype, jnp.float32))
+    return QArray(pact_codes(levels, x, clip), clip / levels)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def pact_codes(levels: int, x: jax.Array, clip: jax.Array) -> jax.Array:
+    """Rounds clipped activations to codes; the core of :func:`quantize_pact`.
+
+    Args:
+      levels: ``N = 2**bits - 1``.
+      x: float array of any shape.
+      clip: float32 or wider, shape ``()``.
+
+    Returns:
+      Codes ``0 .. N``, shape and dtype of ``x``, behind an optimization barrier outside of
+      differentiation.
+    """
+    return lax.optimization_barrier(_round(levels, x, clip))
+
+
+def _round(levels, x, clip):
+    # A product with N/c, not a division by c/N: that is where the authors' rounding happens.
+    bounded = jnp.minimum(jax.nn.relu(x.astype(clip.dtype)), clip)
+    return jnp.round(bounded * (levels / clip)).astype(x.dtype)
+
+
+def _forward(levels, x, clip):
+    return _round(levels, x, clip), (x, clip)
+
+
+def _backward(levels, residuals, g):
+    x, clip = residuals
+    g = g.astype(clip.dtype) * levels / clip
+    value = x.astype(clip.dtype)
+    dx = jnp.where((value > 0) & (value < clip), g, 0).astype(x.dtype)
+    d_clip = jnp.where(value >= clip, g, 0).sum()
+    return dx, d_clip
+
+
+pact_codes.defvjp(_forward, _backward)

@@ -1,0 +1,64 @@
+"""The pair of integer codes and scale that every quantizer returns."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class QArray:
+    r"""A quantized array: integers and the factor that turns them into reals.
+
+    .. math:: y = \text{codes} \cdot \text{scale}
+
+    The class is a pytree, so it passes through ``jit``, ``vmap`` and ``grad``; gradients flow
+    through both fields.
+
+    Args:
+      codes: integers, stored in a float or an integer dtype; any shape.
+      scale: positive or negative factors, float32 or wider, of a shape that broadcasts to
+        ``codes.shape``: ``()`` for one scale a tensor, ``(channels,)`` for one a channel.
+    """
+
+    codes: jax.Array
+    scale: jax.Array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the codes."""
+        return self.codes.shape
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions of the codes."""
+        return self.codes.ndim
+
+    def dequantize(self) -> jax.Array:
+        """Returns ``codes * scale``.
+
+        Returns:
+          The real values, in the dtype of ``codes`` if that is a float type, else in that of
+          ``scale``. The product itself is computed in the dtype of ``scale``.
+        """
+        value = self.codes.astype(self.scale.dtype) * align(self.scale, self.codes.ndim)
+        if jnp.issubdtype(self.codes.dtype, jnp.floating):
+            return value.astype(self.codes.dtype)
+        return value
+
+
+def align(parameter: jax.Array, ndim: int) -> jax.Array:
+    """Gives a per-tensor or per-channel parameter the rank of the array it meets.
+
+    Args:
+      parameter: shape ``()``, or any shape whose last axis is the channel axis.
+      ndim: rank of the other operand, at least ``parameter.ndim``.
+
+    Returns:
+      The same values with ones in front, shape ``(1, ..., 1, *parameter.shape)``; scalars stay
+      scalars.
+    """
+    if parameter.ndim == 0:
+        return parameter
+    return parameter.reshape((1,) * (ndim - parameter.ndim) + parameter.shape)

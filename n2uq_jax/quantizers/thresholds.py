@@ -1,0 +1,310 @@
+"""The activation quantizer: learned thresholds in, uniform levels out."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from n2uq_jax.quantizers.qarray import QArray, align
+
+MIN_INTERVAL = float(np.float32(1e-3))
+"""The floor of every interval: float32's 1e-3, in float64 too, as in the authors' code."""
+
+
+def quantize_activation(
+    x: jax.Array,
+    start: jax.Array,
+    intervals: jax.Array,
+    in_scale: jax.Array,
+    out_scale: jax.Array,
+    *,
+    signed: bool = False,
+) -> QArray:
+    r"""Quantizes activations with learned thresholds and uniform output levels.
+
+    With :math:`u = \beta_1 x`, :math:`N = 2^b - 1` and the thresholds :math:`T_i` of
+    :func:`thresholds`,
+
+    .. math:: k = \#\{i : u > T_i\}, \qquad y = \beta_2 \tfrac{2}{N} k
+
+    and with ``signed`` the codes are the odd integers :math:`2k - N` and the levels
+    :math:`y = \beta_2 (2k - N) / N` lie in :math:`[-\beta_2, \beta_2]`.
+
+    A value at a threshold stays below it (the comparison is strict). NaN gives NaN; infinities
+    give the outer codes.
+
+    Differentiation (G-STE): the gradient of ``y`` is that of :math:`\beta_2` times the
+    piecewise-linear curve through the points :math:`(d_i, 2i/N)`, constant outside
+    :math:`[d_0, d_N]`; segment ``i`` is :math:`d_{i-1} < u \le d_i`. Within it
+
+    .. math::
+      \frac{\partial k}{\partial u} = \frac{1}{a_i}, \quad
+      \frac{\partial k}{\partial a_i} = -\frac{u - d_{i-1}}{a_i^2}, \quad
+      \frac{\partial k}{\partial a_j} = -\frac{1}{a_i}\ (j < i), \quad
+      \frac{\partial k}{\partial s} = -\frac{1}{a_i}
+
+    and zero elsewhere. :math:`\beta_2` sees the hard code. The backward pass keeps ``x`` alone.
+
+    Args:
+      x: activations, shape ``(..., channels)``, any float dtype.
+      start: :math:`s = d_0`, shape ``()`` or ``(1,)``; or ``(channels,)`` if the intervals are
+        given per channel.
+      intervals: :math:`a_1 .. a_N`, shape ``(N,)`` or ``(N, channels)`` with ``N = 2**bits - 1``,
+        bits 1 to 8. An interval at or below :data:`MIN_INTERVAL` counts as that and gets no
+        gradient.
+      in_scale: :math:`\beta_1`, shaped like ``start``.
+      out_scale: :math:`\beta_2`, shape ``()`` or ``(1,)``.
+      signed: take the codes ``-N, -N+2, .., N`` instead of ``0 .. N``.
+
+    Returns:
+      A QArray with codes of ``x``'s shape and dtype and a scale of shape ``()``.
+
+    Raises:
+      TypeError: if ``x`` is not a float array.
+      ValueError: if a parameter's shape does not fit.
+
+    Reference:
+      Liu et al., "Nonuniform-to-Uniform Quantization", CVPR 2022, Eq. 2 to 6 and Theorem 1.
+    """
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise TypeError(f"x must be a float array, got dtype {x.dtype}.")
+    levels = _check_intervals(intervals)
+    channels = x.shape[-1] if x.ndim else 1
+    compute = jnp.promote_types(x.dtype, jnp.float32)
+    start = _check_parameter("start", start, channels, compute)
+    in_scale = _check_parameter("in_scale", in_scale, channels, compute)
+    if out_scale.size != 1:
+        raise ValueError(
+            f"out_scale must have one element, shape () or (1,), got shape {out_scale.shape}: "
+            "the convolution sums over channels, so their outputs share one scale."
+        )
+    if intervals.ndim == 2 and intervals.shape[1] != channels:
+        raise ValueError(
+            f"intervals has {intervals.shape[1]} channels (shape {intervals.shape}), "
+            f"but x has {channels} (shape {x.shape})."
+        )
+    for name, value in (("start", start), ("in_scale", in_scale)):
+        if value.ndim > intervals.ndim - 1:
+            raise ValueError(
+                f"{name} has one value a channel (shape {value.shape}), so intervals must have "
+                f"shape ({levels}, {channels}), got {intervals.shape}."
+            )
+    a = effective_intervals(intervals.astype(compute))
+    codes = activation_codes(x, start, a, in_scale)
+    scale = out_scale.reshape(()).astype(compute) / levels
+    if signed:
+        return QArray(2 * codes - levels, scale)
+    return QArray(codes, 2 * scale)
+
+
+def effective_intervals(intervals: jax.Array) -> jax.Array:
+    r"""Raises intervals that are too small to the floor, without a gradient there.
+
+    .. math:: a_i \leftarrow a_i \text{ if } a_i > \varepsilon \text{ else } \varepsilon
+
+    Args:
+      intervals: float array of any shape.
+
+    Returns:
+      An array of the same shape and dtype.
+    """
+    return jnp.where(intervals > MIN_INTERVAL, intervals, MIN_INTERVAL)
+
+
+def knots(start: jax.Array, intervals: jax.Array) -> jax.Array:
+    r"""Returns the knots of the piecewise-linear curve, summed from left to right.
+
+    .. math:: d_0 = s, \qquad d_i = d_{i-1} + a_i
+
+    Args:
+      start: shape ``()`` or ``(channels,)``.
+      intervals: effective intervals, shape ``(N,)`` or ``(N, channels)``.
+
+    Returns:
+      Shape ``(N + 1,)`` or ``(N + 1, channels)``.
+    """
+    # A written-out sum, since jnp.cumsum may add in another order, which moves last bits.
+    d = [jnp.broadcast_to(start, intervals.shape[1:])]
+    for i in range(intervals.shape[0]):
+        d.append(d[-1] + intervals[i])
+    return jnp.stack(d)
+
+
+def thresholds(start: jax.Array, intervals: jax.Array) -> jax.Array:
+    """Returns the thresholds, midway between neighbouring knots.
+
+    .. math:: T_i = (d_{i-1} + d_i) / 2
+
+    Args:
+      start: shape ``()`` or ``(channels,)``.
+      intervals: effective intervals, shape ``(N,)`` or ``(N, channels)``.
+
+    Returns:
+      Shape ``(N,)`` or ``(N, channels)``, not decreasing.
+
+    Reference:
+      Liu et al., CVPR 2022, Eq. 5.
+    """
+    d = knots(start, intervals)
+    return (d[:-1] + d[1:]) / 2
+
+
+@jax.custom_vjp
+def activation_codes(
+    x: jax.Array, start: jax.Array, intervals: jax.Array, in_scale: jax.Array
+) -> jax.Array:
+    """Counts the thresholds below each input; the core of :func:`quantize_activation`.
+
+    Outside of differentiation the codes stand behind an optimization barrier, so that evaluation
+    and export compile the arithmetic in front of them as one and the same function.
+
+    Args:
+      x: float array, shape ``(..., channels)``.
+      start: float32 or wider, shape ``()`` or ``(channels,)``.
+      intervals: effective intervals, shape ``(N,)`` or ``(N, channels)``.
+      in_scale: shape ``()`` or ``(channels,)``.
+
+    Returns:
+      Codes ``0 .. N`` (NaN where ``in_scale * x`` is NaN), shape and dtype of ``x``.
+    """
+    return lax.optimization_barrier(_count_thresholds(x, start, intervals, in_scale))
+
+
+def _count_thresholds(x, start, intervals, in_scale):
+    u = _scaled(x, in_scale)
+    codes = jnp.zeros(x.shape, x.dtype)
+    for t in thresholds(start, intervals):
+        codes += (u > align(t, u.ndim)).astype(x.dtype)
+    return jnp.where(jnp.isnan(u), jnp.asarray(jnp.nan, x.dtype), codes)
+
+
+def _forward(x, start, intervals, in_scale):
+    return _count_thresholds(x, start, intervals, in_scale), (x, start, intervals, in_scale)
+
+
+def _backward(residuals, g):
+    x, start, intervals, in_scale = residuals
+    d = knots(start, intervals)
+    slopes = 1 / intervals
+    g = g.astype(intervals.dtype)
+
+    u = _scaled(x, in_scale)
+    slope = jnp.zeros(u.shape, u.dtype)
+    for left, inside in zip(d, [*slopes, jnp.zeros_like(slopes[0])], strict=True):
+        slope = jnp.where(u > align(left, u.ndim), align(inside, u.ndim), slope)
+    dx = (g * slope * align(in_scale, u.ndim)).astype(x.dtype)
+
+    # Per segment: s0 sums g, s1 sums g (u - d_{i-1}); gx sums g x over the finite inputs.
+    s0, s1, gx = _segment_sums(x, g, d, in_scale)
+    through = s0 * slopes
+    later = jnp.cumsum(through[::-1], axis=0)[::-1] - through
+    d_intervals = -s1 * slopes * slopes - later
+    d_start = -through.sum(0)
+
+    # sum of g x slope: from the same sums where in_scale lets x be recovered from u. At
+    # in_scale = 0 every u is 0, so all inputs share one segment and its slope.
+    weighted = (slopes * (s1 + d[:-1] * s0)).sum(0)
+    at_zero = ((d[:-1] < 0) & (d[1:] >= 0)).astype(slopes.dtype) * slopes
+    is_zero = in_scale == 0
+    d_in_scale = jnp.where(is_zero, at_zero.sum(0) * gx, weighted / jnp.where(is_zero, 1, in_scale))
+    return dx, _sum_to(d_start, start), d_intervals, _sum_to(d_in_scale, in_scale)
+
+
+activation_codes.defvjp(_forward, _backward)
+
+
+def _scaled(x: jax.Array, in_scale: jax.Array) -> jax.Array:
+    return align(in_scale, x.ndim) * x.astype(in_scale.dtype)
+
+
+def _sum_to(gradient: jax.Array, parameter: jax.Array) -> jax.Array:
+    return gradient if parameter.ndim else gradient.sum()
+
+
+def _segment_sums(x, g, d, in_scale):
+    """Sums ``g``, ``g (u - d_{i-1})`` and ``g x`` per segment in one pass over ``x`` and ``g``.
+
+    Returns:
+      Two arrays of shape ``(N,)`` or ``(N, channels)``, and one of shape ``()`` or ``(channels,)``.
+    """
+    levels, per_channel = d.shape[0] - 1, d.ndim == 2
+    batch, rows, lanes = _blocked_shape(x.shape, levels, per_channel)
+    x, g = (v.reshape(batch, rows, lanes) for v in (x, g))
+    left, right = (v.reshape(1, levels, 1, -1) for v in (d[:-1], d[1:]))
+
+    def sums(x, g):
+        u = _scaled(x, in_scale)
+        # Masked before multiplying: an infinity outside the knots must not make a NaN.
+        inside = (u[:, None] > left) & (u[:, None] <= right)
+        g_inside = jnp.where(inside, g[:, None], 0)
+        offset = jnp.where(inside, u[:, None] - left, 0)
+        finite = jnp.where(jnp.isfinite(x), x, 0).astype(g.dtype)
+        return g_inside.sum(2), (g_inside * offset).sum(2), (g * finite).sum(1)
+
+    def blockwise(x, g):
+        step = _block_rows(batch, rows, lanes, levels)
+
+        def add(i, total):
+            block = [lax.dynamic_slice_in_dim(v, i * step, step, axis=1) for v in (x, g)]
+            return jax.tree.map(jnp.add, total, sums(*block))
+
+        shapes = jax.eval_shape(sums, x, g)
+        zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+        return lax.fori_loop(0, rows // step, add, zeros)
+
+    # A CPU writes the masks out, so they must stay in its cache; accelerators fuse them away.
+    s0, s1, gx = lax.platform_dependent(x, g, cpu=blockwise, default=sums)
+    axes = (0,) if per_channel else (0, -1)
+    return s0.sum(axes), s1.sum(axes), gx.sum(axes)
+
+
+def _blocked_shape(shape: tuple[int, ...], levels: int, per_channel: bool) -> tuple[int, int, int]:
+    """Splits an array into (batch, rows, lanes) such that partial sums stay small beside it.
+
+    The batch axis comes first and is not summed block by block, so an array that is sharded over
+    its batch is summed where it lies, with one all-reduce at the end.
+    """
+    size = math.prod(shape)
+    if size == 0:
+        return 1, 0, shape[-1] if per_channel else 1
+    leading = shape[0] if len(shape) > 1 else 1
+    if per_channel:
+        lanes = shape[-1]
+    else:
+        lanes = _largest_divisor(size // leading, min(128, max(1, size // (4 * levels))))
+    batch = _largest_divisor(leading, max(1, size // (4 * levels * lanes)))
+    return batch, size // (batch * lanes), lanes
+
+
+def _block_rows(batch: int, rows: int, lanes: int, levels: int) -> int:
+    budget = min(batch * rows * lanes, 2**19) // (batch * lanes * levels)
+    return _largest_divisor(rows, max(1, budget))
+
+
+@functools.lru_cache
+def _largest_divisor(n: int, at_most: int) -> int:
+    return next((k for k in range(min(n, at_most), 0, -1) if n % k == 0), 1)
+
+
+def _check_intervals(intervals: jax.Array) -> int:
+    levels = intervals.shape[0] if intervals.ndim in (1, 2) else 0
+    bits = (levels + 1).bit_length() - 1
+    if levels != 2**bits - 1 or not 1 <= bits <= 8:
+        raise ValueError(
+            "intervals must have shape (N,) or (N, channels) with N = 2**bits - 1 and bits from "
+            f"1 to 8 (N one of 1, 3, 7, .., 255), got shape {intervals.shape}."
+        )
+    return levels
+
+
+def _check_parameter(name: str, value: jax.Array, channels: int, dtype) -> jax.Array:
+    if value.size == 1 and value.ndim <= 1:
+        return value.reshape(()).astype(dtype)
+    if value.shape == (channels,):
+        return value.astype(dtype)
+    raise ValueError(
+        f"{name} must have shape (), (1,) or ({channels},), the channels of x, got {value.shape}."
+    )

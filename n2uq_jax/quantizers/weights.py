@@ -1,0 +1,117 @@
+"""The weight quantizer: odd integers and one scale per output channel."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from n2uq_jax.quantizers.qarray import QArray
+
+
+def quantize_weight(kernel: jax.Array, bits: int, *, axis: int = -1) -> QArray:
+    r"""Quantizes a kernel to odd integers with an entropy-preserving scale per output channel.
+
+    With :math:`N = 2^b - 1` and, for output channel ``c``,
+    :math:`\sigma_c = \frac{2^b - 1}{2^{b-1}} \operatorname{mean}|W_c|`,
+
+    .. math::
+      m = \operatorname{round}\big((\operatorname{clip}(W/\sigma, -1, 1) + 1) \tfrac{N}{2}\big),
+      \qquad W^q = \tfrac{\sigma}{N} (2m - N)
+
+    rounding half to even. A channel of zeros has :math:`\sigma = 0`: its values are zeros.
+
+    Differentiation: :math:`\partial L/\partial W = (\partial L/\partial W^q) / \sigma`, outside
+    the clip range too (the authors' code); zero where :math:`\sigma = 0`. The scale is a constant.
+
+    Args:
+      kernel: float array, output channels on ``axis`` (HWIO and IO kernels: the last).
+      bits: 1 to 8.
+      axis: the output channels' axis.
+
+    Returns:
+      A QArray: codes ``2m - N`` (odd integers in ``-N .. N``) of the kernel's shape and dtype, and
+      the scale :math:`\sigma / N`, float32 or wider, of shape ``(channels,)`` if ``axis`` is the
+      last axis, else with ones that make it broadcast.
+
+    Raises:
+      TypeError: if ``kernel`` is not a float array, or ``bits`` not an int.
+      ValueError: if ``bits`` is not in 1..8, or ``axis`` does not exist.
+
+    Reference:
+      Liu et al., "Nonuniform-to-Uniform Quantization", CVPR 2022, Eq. 11 and 12.
+    """
+    levels = 2 ** check_bits("bits", bits) - 1
+    if not jnp.issubdtype(kernel.dtype, jnp.floating):
+        raise TypeError(f"kernel must be a float array, got dtype {kernel.dtype}.")
+    if not -kernel.ndim <= axis < kernel.ndim:
+        raise ValueError(f"axis must be an axis of the kernel of shape {kernel.shape}, got {axis}.")
+    sigma = _entropy_preserving_scale(lax.stop_gradient(kernel), levels, axis)
+    codes = weight_codes(levels, kernel, sigma)
+    last = axis % kernel.ndim == kernel.ndim - 1
+    return QArray(codes, (sigma.reshape(-1) if last else sigma) / levels)
+
+
+def check_bits(name: str, bits: int) -> int:
+    """Returns ``bits`` if it is a bit width this library knows.
+
+    Args:
+      name: the argument's name, for the message.
+      bits: the value to check.
+
+    Returns:
+      ``bits``.
+
+    Raises:
+      TypeError: if it is not an int.
+      ValueError: if it is not in 1..8.
+    """
+    if isinstance(bits, bool) or not isinstance(bits, int):
+        raise TypeError(f"{name} must be an int from 1 to 8, got {bits!r}.")
+    if not 1 <= bits <= 8:
+        raise ValueError(f"{name} must be from 1 to 8, got {bits}.")
+    return bits
+
+
+def _entropy_preserving_scale(kernel: jax.Array, levels: int, axis: int) -> jax.Array:
+    """Returns sigma with ones on the reduced axes, in float32 or wider.
+
+    The barriers make the compiler build this reduction the same way in every program, because
+    thresholds are exported from its last bit on.
+    """
+    magnitude = jnp.abs(lax.optimization_barrier(kernel))
+    axes = [i for i in range(kernel.ndim) if i != axis % kernel.ndim]
+    dtype = jnp.promote_types(kernel.dtype, jnp.float32)
+    mean = jnp.mean(magnitude, axis=axes, dtype=dtype, keepdims=True)
+    return lax.optimization_barrier(2 * levels / (levels + 1) * mean)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def weight_codes(levels: int, kernel: jax.Array, sigma: jax.Array) -> jax.Array:
+    """Rounds a kernel to odd integers; the core of :func:`quantize_weight`.
+
+    Args:
+      levels: ``N = 2**bits - 1``.
+      kernel: float array.
+      sigma: float32 or wider, broadcasts to the kernel.
+
+    Returns:
+      The codes ``2m - N``, shape and dtype of ``kernel``.
+    """
+    unit = kernel.astype(sigma.dtype) / jnp.where(sigma == 0, 1, sigma)
+    m = jnp.round((jnp.clip(unit, -1, 1) + 1) * (levels / 2))
+    return (2 * m - levels).astype(kernel.dtype)
+
+
+def _forward(levels, kernel, sigma):
+    return weight_codes(levels, kernel, sigma), sigma
+
+
+def _backward(levels, sigma, g):
+    # Two divisions: sigma squared underflows for kernels around 1e-20.
+    safe = jnp.where(sigma == 0, jnp.inf, sigma)
+    d_kernel = (g.astype(sigma.dtype) * levels / safe) / safe
+    return d_kernel.astype(g.dtype), jnp.zeros_like(sigma)
+
+
+weight_codes.defvjp(_forward, _backward)

@@ -1,0 +1,20 @@
+"""Very-low-bit neural networks in JAX: learned thresholds, uniform levels, integer export."""
+
+import importlib
+from typing import Any
+
+from n2uq_jax import models as models
+from n2uq_jax import nn as nn
+from n2uq_jax import quantizers as quantizers
+from n2uq_jax.arithmetic import selftest as selftest
+
+__version__ = "0.1.0.dev0"
+
+# Imported on first use, so that `import n2uq_jax` needs jax, flax and numpy alone.
+_LAZY: dict[str, str] = {}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'n2uq_jax' has no attribute {name!r}")

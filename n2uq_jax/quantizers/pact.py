@@ -42,7 +42,7 @@ def quantize_pact(x: jax.Array, clip: jax.Array, bits: int) -> QArray:
     if clip.size != 1:
         raise ValueError(f"clip must have one element, shape () or (1,), got shape {clip.shape}.")
     clip = clip.reshape(()).astype(jnp.promote_types(x.dtype, jnp.float32))
-    return QArray(pact_codes(levels, x, clip), clip / levels)
+    return QArray(pact_codes(levels, x, clip), clip / levels, levels)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))

@@ -20,10 +20,13 @@ class QArray:
       codes: integers, stored in a float or an integer dtype; any shape.
       scale: positive or negative factors, float32 or wider, of a shape that broadcasts to
         ``codes.shape``: ``()`` for one scale a tensor, ``(channels,)`` for one a channel.
+      max_code: the largest magnitude a code can have, or None if unknown; a static field from
+        which products of codes choose an accumulator that cannot overflow.
     """
 
     codes: jax.Array
     scale: jax.Array
+    max_code: int | None = dataclasses.field(default=None, metadata={"static": True})
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -96,8 +96,8 @@ def quantize_activation(
     codes = activation_codes(x, start, a, in_scale)
     scale = out_scale.reshape(()).astype(compute) / levels
     if signed:
-        return QArray(2 * codes - levels, scale)
-    return QArray(codes, 2 * scale)
+        return QArray(2 * codes - levels, scale, levels)
+    return QArray(codes, 2 * scale, levels)
 
 
 def effective_intervals(intervals: jax.Array) -> jax.Array:

@@ -49,7 +49,7 @@ def quantize_weight(kernel: jax.Array, bits: int, *, axis: int = -1) -> QArray:
     sigma = _entropy_preserving_scale(lax.stop_gradient(kernel), levels, axis)
     codes = weight_codes(levels, kernel, sigma)
     last = axis % kernel.ndim == kernel.ndim - 1
-    return QArray(codes, (sigma.reshape(-1) if last else sigma) / levels)
+    return QArray(codes, (sigma.reshape(-1) if last else sigma) / levels, levels)
 
 
 def check_bits(name: str, bits: int) -> int:

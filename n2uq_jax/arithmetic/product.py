@@ -1,0 +1,85 @@
+"""One differentiable product of integer codes, for convolutions and matrix products alike."""
+
+import functools
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from n2uq_jax.arithmetic.exactness import accumulator_dtype
+from n2uq_jax.quantizers.qarray import QArray, align
+
+
+class Bilinear(Protocol):
+    """A hashable description of a bilinear operation, such as a convolution."""
+
+    @property
+    def operands(self) -> str:
+        """The type the codes are multiplied in."""
+        ...
+
+    def __call__(self, x: jax.Array, w: jax.Array, accumulator: jnp.dtype | None) -> jax.Array:
+        """Applies the operation, summing in ``accumulator`` (None: the operands' dtype)."""
+        ...
+
+
+def scaled_product(operation: Bilinear, x: QArray | jax.Array, w: QArray) -> jax.Array:
+    r"""Applies a bilinear operation to codes and scales the exact sums once.
+
+    .. math:: y_c = \Big(\sum k_x \cdot k_w\Big) \cdot (s_x \cdot s_{w,c})
+
+    Args:
+      operation: which products are summed.
+      x: codes of a float dtype, scale ``()``; or plain floats, whose scale is 1.
+      w: codes of a float dtype, scale ``()`` or ``(out,)``.
+
+    Returns:
+      The result with output channels on its last axis, float32 or wider.
+    """
+    if isinstance(x, jax.Array):
+        x = QArray(x, jnp.ones((), w.scale.dtype))
+    accumulator = multiply_codes(operation, x.codes, w.codes)
+    # Computed apart from its use: a compiler may otherwise reassociate the three factors.
+    scale = lax.optimization_barrier(x.scale * w.scale)
+    return accumulator * align(scale, accumulator.ndim).astype(accumulator.dtype)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def multiply_codes(operation: Bilinear, x: jax.Array, w: jax.Array) -> jax.Array:
+    """Sums products of codes exactly; gradients are those of real operands.
+
+    Outside of differentiation the sums stand behind an optimization barrier, so that what
+    follows is compiled the same way in evaluation and export.
+
+    Args:
+      operation: which products are summed, and in which arithmetic.
+      x: codes of a float dtype.
+      w: codes of a float dtype.
+
+    Returns:
+      Integers in float32, or float64 where ``x`` is float64.
+    """
+    return lax.optimization_barrier(_accumulate(operation, x, w))
+
+
+def _accumulate(operation, x, w):
+    operands = jnp.dtype(operation.operands)
+    sums = operation(x.astype(operands), w.astype(operands), accumulator_dtype(operation.operands))
+    return sums.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def _forward(operation, x, w):
+    return _accumulate(operation, x, w), (x, w)
+
+
+def _backward(operation, residuals, g):
+    # An integer cast has no gradient, hence this rule: the operation on real operands is linear
+    # in each, so JAX's own transposes apply, in the codes' dtype whatever the forward pass used.
+    x, w = residuals
+    _, pull = jax.vjp(lambda x, w: operation(x, w, None), x, w.astype(x.dtype))
+    dx, dw = pull(g.astype(x.dtype))
+    return dx, dw.astype(w.dtype)
+
+
+multiply_codes.defvjp(_forward, _backward)

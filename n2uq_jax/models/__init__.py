@@ -1,0 +1,4 @@
+"""Networks by name."""
+
+from n2uq_jax.models.create import create as create
+from n2uq_jax.models.create import names as names

@@ -1,0 +1,113 @@
+"""Flax layers over the activation quantizers."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from flax.typing import Dtype, Initializer
+
+from n2uq_jax.quantizers import QArray, quantize_activation, quantize_pact
+from n2uq_jax.quantizers.weights import check_bits
+
+
+class ActivationQuantizer(nnx.Module):
+    r"""Learned thresholds: a float array in, integer codes with one scale out.
+
+    With the initial values the thresholds are those of the uniform quantizer of
+    :math:`[0, 2]`, or of :math:`[-1, 1]` if signed. See
+    :func:`n2uq_jax.quantizers.quantize_activation` for the formula and its gradient.
+
+    Args:
+      bits: 1 to 8; ``N = 2**bits - 1`` thresholds.
+      signed: codes are the odd integers ``-N .. N`` instead of ``0 .. N``, for inputs that do not
+        come out of a ReLU.
+      channels: None for one set of thresholds a tensor, else the size of the input's last axis,
+        for one set a channel.
+      param_dtype: dtype of the four parameters.
+      start_init: initializer of ``start``, shape ``()`` or ``(channels,)``; default 0, or -1 if
+        signed.
+      intervals_init: of ``intervals``, shape ``(N,)`` or ``(N, channels)``; default ``2 / N``.
+      in_scale_init: of ``in_scale``, shape ``()`` or ``(channels,)``; default 1.
+      out_scale_init: of ``out_scale``, shape ``()``; default 1.
+      rngs: the key stream ``params`` is used if given; the default initializers need none.
+
+    Reference:
+      Liu et al., "Nonuniform-to-Uniform Quantization", CVPR 2022, Section 3.2.
+    """
+
+    def __init__(
+        self,
+        bits: int,
+        *,
+        signed: bool = False,
+        channels: int | None = None,
+        param_dtype: Dtype = jnp.float32,
+        start_init: Initializer | None = None,
+        intervals_init: Initializer | None = None,
+        in_scale_init: Initializer = nnx.initializers.ones_init(),
+        out_scale_init: Initializer = nnx.initializers.ones_init(),
+        rngs: nnx.Rngs | None = None,
+    ):
+        levels = 2 ** check_bits("bits", bits) - 1
+        if channels is not None and channels < 1:
+            raise ValueError(f"channels must be None or at least 1, got {channels}.")
+        constant = nnx.initializers.constant
+        start_init = start_init or constant(-1.0 if signed else 0.0)
+        intervals_init = intervals_init or constant(2 / levels)
+        shape = () if channels is None else (channels,)
+
+        def param(init: Initializer, shape: tuple[int, ...]) -> nnx.Param:
+            key = rngs.params() if rngs is not None else jax.random.key(0)
+            return nnx.Param(init(key, shape, param_dtype))
+
+        self.start = param(start_init, shape)
+        self.intervals = param(intervals_init, (levels, *shape))
+        self.in_scale = param(in_scale_init, shape)
+        self.out_scale = param(out_scale_init, ())
+        self.bits = bits
+        self.signed = signed
+        self.channels = channels
+
+    def __call__(self, x: jax.Array) -> QArray:
+        """Quantizes ``x``.
+
+        Args:
+          x: float array, shape ``(..., channels)``.
+
+        Returns:
+          A QArray; its codes have the shape and dtype of ``x``.
+        """
+        return quantize_activation(
+            x,
+            self.start[...],
+            self.intervals[...],
+            self.in_scale[...],
+            self.out_scale[...],
+            signed=self.signed,
+        )
+
+
+class PACT(nnx.Module):
+    """A ReLU with a learned clip and uniform levels; see :func:`quantize_pact`.
+
+    Args:
+      bits: 1 to 8.
+      clip_init: initializer of ``clip``, shape ``()``; default 2.
+      param_dtype: dtype of ``clip``.
+      rngs: the key stream ``params`` is used if given.
+    """
+
+    def __init__(
+        self,
+        bits: int,
+        *,
+        clip_init: Initializer = nnx.initializers.constant(2.0),
+        param_dtype: Dtype = jnp.float32,
+        rngs: nnx.Rngs | None = None,
+    ):
+        key = rngs.params() if rngs is not None else jax.random.key(0)
+        self.bits = check_bits("bits", bits)
+        self.clip = nnx.Param(clip_init(key, (), param_dtype))
+
+    def __call__(self, x: jax.Array) -> QArray:
+        """Quantizes the float array ``x`` of any shape."""
+        return quantize_pact(x, self.clip[...], self.bits)

@@ -1,0 +1,48 @@
+"""Batch normalization with PyTorch's running variance."""
+
+import jax
+from flax import nnx
+
+
+class BatchNorm(nnx.BatchNorm):
+    r"""``nnx.BatchNorm`` whose running variance is unbiased, with the paper's constants.
+
+    The batch is normalized by its biased variance, as everywhere; what is averaged for
+    evaluation is :math:`\frac{n}{n-1}` times it, over the ``n`` values of a channel.
+
+    Args:
+      num_features: size of the input's last axis.
+      momentum: weight of the old running statistics in an update; PyTorch's 0.1 is 0.9 here.
+      epsilon: added to the variance.
+      rngs: the key stream ``params``.
+      **kwargs: passed to ``nnx.BatchNorm``.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        *,
+        momentum: float = 0.9,
+        epsilon: float = 1e-5,
+        rngs: nnx.Rngs,
+        **kwargs,
+    ):
+        super().__init__(num_features, momentum=momentum, epsilon=epsilon, rngs=rngs, **kwargs)
+
+    def __call__(
+        self,
+        x: jax.Array,
+        use_running_average: bool | None = None,
+        *,
+        mask: jax.Array | None = None,
+    ) -> jax.Array:
+        """Normalizes ``x``; in training it also updates the running statistics."""
+        before = self.var[...]
+        y = super().__call__(x, use_running_average, mask=mask)
+        if use_running_average is None:
+            use_running_average = self.use_running_average
+        if not use_running_average:
+            n = x.size // self.num_features
+            kept = self.momentum * before
+            self.var[...] = kept + (self.var[...] - kept) * (n / max(n - 1, 1))
+        return y

@@ -1,0 +1,80 @@
+"""A linear layer with quantized weights and inputs."""
+
+import jax
+from flax import nnx
+
+from n2uq_jax.arithmetic import Operands, quantized_matmul
+from n2uq_jax.nn.common import (
+    add_bias,
+    make_input_quantizer,
+    quantize_inputs,
+    reject_replaced_arithmetic,
+)
+from n2uq_jax.quantizers import QArray, quantize_weight
+from n2uq_jax.quantizers.weights import check_bits
+
+
+class QuantLinear(nnx.Linear):
+    """``nnx.Linear`` on integer codes; it owns the quantizer of its input.
+
+    Args:
+      in_features: size of the input's last axis.
+      out_features: size of the output's last axis.
+      w_bits: bit width of the weights, 1 to 8.
+      a_bits: bit width of the inputs, 1 to 8. None: the layer has no input quantizer and takes a
+        QArray, or a float array for weight-only quantization.
+      signed: the input quantizer's codes are odd integers ``-N .. N`` instead of ``0 .. N``.
+      per_channel: thresholds per input feature instead of per tensor.
+      operands: the type codes are multiplied in, ``"float32"``, ``"bfloat16"`` or ``"int8"``; None
+        for the computation's dtype where that is exact and int32 elsewhere. It changes speed only.
+      rngs: the key stream ``params``.
+      **kwargs: ``nnx.Linear``'s other arguments: use_bias, dtype, param_dtype, precision,
+        kernel_init, bias_init, kernel_metadata, bias_metadata.
+
+    Reference:
+      Liu et al., "Nonuniform-to-Uniform Quantization", CVPR 2022, Section 3.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        w_bits: int,
+        a_bits: int | None,
+        signed: bool = False,
+        per_channel: bool = False,
+        operands: Operands | None = None,
+        rngs: nnx.Rngs,
+        **kwargs,
+    ):
+        reject_replaced_arithmetic(kwargs, "dot_general")
+        super().__init__(in_features, out_features, rngs=rngs, **kwargs)
+        self.w_bits = check_bits("w_bits", w_bits)
+        self.a_bits = a_bits
+        self.operands = operands
+        self.input_quantizer = make_input_quantizer(
+            a_bits, signed, in_features if per_channel else None, self.param_dtype
+        )
+
+    def __call__(self, inputs: jax.Array | QArray) -> jax.Array:  # type: ignore[override]
+        """Multiplies.
+
+        Args:
+          inputs: float array of shape ``(..., in_features)``, or a QArray if ``a_bits`` is None.
+
+        Returns:
+          Float array of shape ``(..., out_features)``.
+
+        Raises:
+          TypeError: for a QArray where the layer has a quantizer of its own.
+          ValueError: for a wrong number of features.
+        """
+        if inputs.ndim < 1 or inputs.shape[-1] != self.in_features:
+            raise ValueError(
+                f"inputs must have {self.in_features} features last, got shape {inputs.shape}."
+            )
+        x, dtype = quantize_inputs(self, inputs)
+        w = quantize_weight(self.kernel[...], self.w_bits)
+        y = quantized_matmul(x, w, operands=self.operands, precision=self.precision)
+        return add_bias(self, y.astype(dtype))

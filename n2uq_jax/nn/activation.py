@@ -76,6 +76,7 @@ class ActivationQuantizer(nnx.Module):
         Returns:
           A QArray; its codes have the shape and dtype of ``x``.
         """
+        self.sow(nnx.Intermediate, "inputs", x)  # read by n2uq_jax.nn.quantizer_inputs
         return quantize_activation(
             x,
             self.start[...],

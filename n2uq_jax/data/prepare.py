@@ -1,0 +1,91 @@
+r"""Prepares a TFDS image classification data set as ArrayRecord files, once.
+
+    pip install "n2uq_jax[prepare]"
+    python -m n2uq_jax.data.prepare --manual_dir TARS --data_dir DIR
+
+For ImageNet, TARS holds ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar as downloaded from
+https://image-net.org/download-images. This is the only part of the project that needs TensorFlow;
+training reads what it leaves in DIR without it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+IMAGENET_TARS = ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar")
+
+
+def prepare_command(name: str, data_dir: str) -> str:
+    """The command that prepares `name` in `data_dir`, for messages."""
+    name_part = "" if name == "imagenet2012" else f"--name {name} "
+    manual_part = "--manual_dir TARS " if _is_imagenet(name) else ""
+    return f"python -m n2uq_jax.data.prepare {name_part}{manual_part}--data_dir {data_dir}"
+
+
+def prepare(name: str, data_dir: Path, manual_dir: Path | None = None) -> dict[str, int]:
+    """Runs the data set's own TFDS builder into ArrayRecord files; does nothing if they are there.
+
+    TFDS writes to a temporary folder and renames it at the end, so an interrupted run leaves
+    nothing that looks whole.
+
+    Args:
+        name: a TFDS data set.
+        data_dir: where the prepared data set goes.
+        manual_dir: the files that TFDS cannot download; for imagenet2012 the two tars.
+
+    Returns:
+        Number of records of each split.
+
+    Raises:
+        FileNotFoundError: a tar of imagenet2012 is missing.
+    """
+    if _is_imagenet(name):
+        if manual_dir is None:
+            raise FileNotFoundError(
+                f"manual_dir: None, expected the folder that holds {' and '.join(IMAGENET_TARS)}"
+            )
+        for tar in IMAGENET_TARS:
+            # TFDS would leave the split out with no more than a warning.
+            if not (manual_dir / tar).is_file():
+                raise FileNotFoundError(
+                    f"manual_dir: no file {manual_dir / tar}; "
+                    "get it from https://image-net.org/download-images"
+                )
+    import tensorflow_datasets as tfds
+
+    builder = tfds.builder(name, data_dir=data_dir, file_format="array_record")
+    builder.download_and_prepare(
+        download_config=tfds.download.DownloadConfig(manual_dir=manual_dir, try_download_gcs=False)
+    )
+    return {split: info.num_examples for split, info in builder.info.splits.items()}
+
+
+def _is_imagenet(name: str) -> bool:
+    return name.split(":")[0] == "imagenet2012"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Reads the command line and prepares."""
+    parser = argparse.ArgumentParser(
+        prog="python -m n2uq_jax.data.prepare",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--name", default="imagenet2012", help="TFDS data set (%(default)s)")
+    parser.add_argument(
+        "--manual_dir", type=Path, help="folder with the files TFDS cannot download"
+    )
+    parser.add_argument("--data_dir", type=Path, required=True, help="folder to prepare into")
+    args = parser.parse_args(arguments)
+    try:
+        splits = prepare(args.name, args.data_dir, args.manual_dir)
+    except FileNotFoundError as error:
+        parser.error(str(error))
+    counts = ", ".join(f"{count} records in {split}" for split, count in splits.items())
+    print(f"{args.name} is ready in {args.data_dir}: {counts}.")
+
+
+if __name__ == "__main__":
+    main()

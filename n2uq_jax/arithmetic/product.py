@@ -9,6 +9,7 @@ from jax import lax
 
 from n2uq_jax.arithmetic.exactness import accumulator_dtype
 from n2uq_jax.quantizers.qarray import QArray, align
+from n2uq_jax.quantizers.tag import tagged
 
 
 class Bilinear(Protocol):
@@ -60,7 +61,7 @@ def multiply_codes(operation: Bilinear, x: jax.Array, w: jax.Array) -> jax.Array
     Returns:
       Integers in float32, or float64 where ``x`` is float64.
     """
-    return lax.optimization_barrier(_accumulate(operation, x, w))
+    return tagged(_accumulate(operation, x, w), "multiply_codes")
 
 
 def _accumulate(operation, x, w):

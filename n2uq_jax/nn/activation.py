@@ -76,7 +76,8 @@ class ActivationQuantizer(nnx.Module):
         Returns:
           A QArray; its codes have the shape and dtype of ``x``.
         """
-        self.sow(nnx.Intermediate, "inputs", x)  # read by n2uq_jax.nn.quantizer_inputs
+        if hasattr(self, "__captures__"):  # elsewhere sow would keep x in the module
+            self.sow(nnx.Intermediate, "inputs", x)  # read by n2uq_jax.nn.quantizer_inputs
         return quantize_activation(
             x,
             self.start[...],

@@ -4,9 +4,9 @@ import functools
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from n2uq_jax.quantizers.qarray import QArray
+from n2uq_jax.quantizers.tag import tagged
 from n2uq_jax.quantizers.weights import check_bits
 
 
@@ -58,7 +58,7 @@ def pact_codes(levels: int, x: jax.Array, clip: jax.Array) -> jax.Array:
       Codes ``0 .. N``, shape and dtype of ``x``, behind an optimization barrier outside of
       differentiation.
     """
-    return lax.optimization_barrier(_round(levels, x, clip))
+    return tagged(_round(levels, x, clip), f"pact_codes/{levels}")
 
 
 def _round(levels, x, clip):

@@ -9,6 +9,7 @@ import numpy as np
 from jax import lax
 
 from n2uq_jax.quantizers.qarray import QArray, align
+from n2uq_jax.quantizers.tag import tagged
 
 MIN_INTERVAL = float(np.float32(1e-3))
 """The floor of every interval: float32's 1e-3, in float64 too, as in the authors' code."""
@@ -170,7 +171,8 @@ def activation_codes(
     Returns:
       Codes ``0 .. N`` (NaN where ``in_scale * x`` is NaN), shape and dtype of ``x``.
     """
-    return lax.optimization_barrier(_count_thresholds(x, start, intervals, in_scale))
+    codes = _count_thresholds(x, start, intervals, in_scale)
+    return tagged(codes, f"activation_codes/{intervals.shape[0]}")
 
 
 def _count_thresholds(x, start, intervals, in_scale):

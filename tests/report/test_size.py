@@ -1,0 +1,55 @@
+import jax.numpy as jnp
+import pytest
+from flax import nnx
+
+from n2uq_jax.models import create
+from n2uq_jax.nn import BatchNorm, QuantConv, QuantLinear
+from n2uq_jax.report.size import model_bytes
+
+
+@pytest.fixture
+def rngs():
+    return nnx.Rngs(0)
+
+
+def test_a_float_network_takes_four_bytes_a_value(rngs):
+    assert model_bytes(nnx.Linear(5, 3, rngs=rngs)) == 4 * (5 * 3 + 3)
+    assert model_bytes(nnx.Linear(5, 3, param_dtype=jnp.bfloat16, rngs=rngs)) == 4 * (5 * 3 + 3)
+
+
+def test_running_statistics_count_and_counters_do_not(rngs):
+    assert model_bytes(BatchNorm(7, rngs=rngs)) == 4 * 4 * 7
+
+
+@pytest.mark.parametrize(("bits", "code_bytes"), [(1, 17), (2, 34), (3, 51), (4, 68), (8, 135)])
+def test_codes_are_packed_at_their_bit_width(rngs, bits, code_bytes):
+    conv = QuantConv(3, 5, (3, 3), w_bits=bits, a_bits=None, use_bias=False, rngs=rngs)
+    assert model_bytes(conv) == code_bytes + 4 * 5
+
+
+def test_a_layer_with_bias_and_input_quantizer(rngs):
+    linear = QuantLinear(6, 4, w_bits=2, a_bits=3, rngs=rngs)
+    quantizer = 1 + 7 + 1 + 1
+    assert model_bytes(linear) == 6 + 4 * 4 + 4 * 4 + 4 * quantizer
+
+
+def test_a_shared_kernel_counts_once(rngs):
+    first = QuantLinear(6, 4, w_bits=2, a_bits=None, use_bias=False, rngs=rngs)
+    second = QuantLinear(6, 4, w_bits=2, a_bits=None, use_bias=False, rngs=rngs)
+    apart = model_bytes(nnx.List([first, second]))
+    second.kernel = first.kernel
+    assert apart == 2 * model_bytes(nnx.List([first, second])) == 2 * (6 + 4 * 4)
+
+
+def test_a_quantized_network_against_its_float_twin(rngs):
+    twin, quantized = (
+        create("resnet8", w_bits=b, a_bits=b, num_classes=10, in_features=1, width=4, rngs=rngs)
+        for b in (None, 2)
+    )
+    kernels = [
+        m.kernel[...] for _, m in nnx.iter_modules(quantized) if hasattr(m, "input_quantizer")
+    ]
+    assert len(kernels) == 8
+    saved = sum(4 * k.size - k.size // 4 - 4 * k.shape[-1] for k in kernels)
+    thresholds = 4 * 8 * (1 + 3 + 1 + 1)
+    assert model_bytes(quantized) == model_bytes(twin) - saved + thresholds

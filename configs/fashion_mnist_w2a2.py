@@ -1,0 +1,27 @@
+"""A 2-bit ResNet-8 on Fashion-MNIST's 60,000 images.
+
+Command: python -m n2uq_jax.main --config configs/fashion_mnist_w2a2.py --workdir runs/fashion
+  (the data: Debian's package dataset-fashion-mnist, or --config.data.dir=FOLDER with its four files)
+Hardware: two CPU cores; minutes on a GPU.
+Expected: see the README.
+"""
+
+from ml_collections import ConfigDict
+
+from n2uq_jax.training.config import default_config
+
+
+def get_config() -> ConfigDict:
+    config = default_config()
+    config.model.name = "resnet8"
+    config.model.options.width = 16
+    # Half the resolution from the first layer on: four times as fast on a CPU.
+    config.model.options.stem_stride = 2
+    config.data.name = "idx"
+    config.data.dir = "/usr/share/datasets/fashion-mnist"
+    config.data.flip = True
+    config.batch_size = 128
+    config.eval_batch_size = 500
+    config.float.epochs = 12.0
+    config.quantized.epochs = 20.0
+    return config

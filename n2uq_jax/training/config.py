@@ -1,0 +1,196 @@
+"""The configuration of a run: its fields, their defaults, and where configs are found."""
+
+import json
+import os
+import runpy
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+
+def default_config() -> ConfigDict:
+    """Returns every field of a configuration with its default.
+
+    A config file calls this in its ``get_config()`` and changes what it needs; the command line
+    changes the rest: ``--config.batch_size=256``.
+
+    Returns:
+      The configuration; a misspelt field raises an error.
+    """
+    config = ConfigDict()
+    config.seed = 0
+    config.x64 = False  # double precision throughout; for studies of reproducibility
+
+    config.model = ConfigDict()
+    config.model.name = "resnet8"
+    config.model.w_bits = 2
+    config.model.a_bits = 2
+    config.model.dtype = "float32"  # of the computation; "bfloat16" for mixed precision
+    config.model.quantize_downsample = True
+    config.model.options = ConfigDict({}, convert_dict=False)  # width, stem_stride, ..
+    config.model.options.unlock()
+
+    config.data = ConfigDict()
+    config.data.name = "digits"
+    config.data.dir = ""  # of an IDX folder, or where TFDS keeps its data sets
+    config.data.image_size = 0  # pixels a side; 0: the data set's own
+    config.data.crop_padding = -1  # pixels of random shift; -1: the data set's own
+    config.data.flip = False  # mirror half of the training images
+    config.data.num_workers = 0  # decoding processes beside each training process
+    config.data.prefetch = 2  # batches on their way to the devices
+    config.data.max_bad_records = 100
+
+    config.batch_size = 128  # over all devices
+    config.eval_batch_size = 256
+    config.accumulate = 1  # microbatches a step
+    config.batch_norm = "global"  # or "per_device", as the authors ran it
+
+    config.mesh = ConfigDict()
+    config.mesh.data = -1  # devices along the data axis; -1: all that are left
+    config.mesh.fsdp = 1  # devices that parameters and optimizer state are spread over
+    config.mesh.slices = 1  # TPU slices, joined along the data axis
+
+    config.stages = ("float", "quantized")  # trained one after another, each a field below
+    config.float = stage_config(quantized=False)
+    config.quantized = stage_config(quantized=True, init="float", teacher="float")
+
+    config.checkpoint_every = 0  # steps; 0: every epoch
+    config.keep_checkpoints = 2  # newest ones, beside the best
+    config.log_every = 50  # steps
+    config.eval_every = 1  # epochs
+    config.profile_steps = (0, 0)  # first and last step of a profile; (0, 0): none
+    config.figures = True
+    return config.lock()
+
+
+def stage_config(*, quantized: bool, **changes: Any) -> ConfigDict:
+    """Returns the fields of one training stage with their defaults.
+
+    Args:
+      quantized: whether the network has quantizers in this stage; False for its float twin.
+      **changes: fields that differ from their defaults.
+
+    Returns:
+      The stage's part of a configuration.
+    """
+    stage = ConfigDict()
+    stage.quantized = quantized
+    stage.epochs = 30.0
+    stage.learning_rate = 2.5e-3
+    stage.quantizer_lr_factor = 0.1  # of quantizer parameters, relative to the others
+    stage.schedule = "linear"  # to 0; or "linear_per_epoch", "cosine", "constant"
+    stage.warmup_epochs = 0.0
+    stage.weight_decay = 0.0  # decoupled, of kernels alone
+    # Where parameters come from: "" for random ones, an earlier stage, a workdir, or a file of
+    # torchvision's or the authors' weights.
+    stage.init = ""
+    # Whose softmax is the target: "" for labels, an earlier stage, or a network of models.create
+    # such as "torchvision/resnet101" with its weights below.
+    stage.teacher = ""
+    stage.teacher_weights = ""
+    stage.label_weight = 0.0  # share of the labels' cross-entropy beside a teacher's
+    stage.label_smoothing = 0.0
+    stage.temperature = 1.0
+    stage.update(changes)
+    return stage
+
+
+def find_config(name: str) -> Path:
+    """Finds a config file by path or by name.
+
+    Args:
+      name: a path such as ``configs/digits_w2a2.py``, or a name such as ``digits_w2a2``.
+
+    Returns:
+      The file.
+
+    Raises:
+      FileNotFoundError: if there is none; the message lists the names that exist.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    package = Path(__file__).resolve().parents[1]
+    # An installed package carries the configs inside; a clone has them beside it.
+    folders = [package / "configs", package.parent / "configs"]
+    for folder in folders:
+        candidate = folder / f"{path.stem}.py"
+        if path.name == str(path) and candidate.is_file():
+            return candidate
+    known = sorted({p.stem for folder in folders for p in folder.glob("[a-z]*.py")})
+    raise FileNotFoundError(
+        f"config must be a file or one of {', '.join(known)}; got {name!r}, "
+        f"and {path.absolute()} does not exist."
+    )
+
+
+def load_config(name: str) -> ConfigDict:
+    """Loads a config file and returns what its ``get_config()`` returns.
+
+    Args:
+      name: as for :func:`find_config`.
+
+    Returns:
+      The configuration.
+
+    Raises:
+      FileNotFoundError: if there is no such file.
+      KeyError: if the file has no ``get_config``.
+    """
+    return runpy.run_path(str(find_config(name)))["get_config"]()
+
+
+def check_config(config: ConfigDict) -> None:
+    """Raises if a configuration contradicts itself.
+
+    Args:
+      config: the configuration.
+
+    Raises:
+      ValueError: naming the field, what it holds and what was expected.
+    """
+    if config.batch_size < 1 or config.eval_batch_size < 1:
+        raise ValueError(
+            f"batch_size and eval_batch_size must be positive, got {config.batch_size} and "
+            f"{config.eval_batch_size}."
+        )
+    if config.accumulate < 1 or config.batch_size % config.accumulate:
+        raise ValueError(
+            f"accumulate must divide batch_size={config.batch_size}, got {config.accumulate}."
+        )
+    if config.batch_norm not in ("global", "per_device"):
+        raise ValueError(f"batch_norm must be 'global' or 'per_device', got {config.batch_norm!r}.")
+    if not config.stages:
+        raise ValueError("stages must name at least one stage, got none.")
+    for i, name in enumerate(config.stages):
+        if name not in config or not isinstance(config[name], ConfigDict):
+            raise ValueError(f"stages names {name!r}, but config.{name} is no stage.")
+        stage = config[name]
+        if stage.epochs < 0 or stage.learning_rate < 0:
+            raise ValueError(
+                f"{name}.epochs and {name}.learning_rate must not be negative, got "
+                f"{stage.epochs} and {stage.learning_rate}."
+            )
+        if not 0 <= stage.label_weight <= 1:
+            raise ValueError(f"{name}.label_weight must be in 0..1, got {stage.label_weight}.")
+        for field in ("init", "teacher"):
+            source = stage[field]
+            if source in config.stages and source not in config.stages[:i]:
+                raise ValueError(
+                    f"{name}.{field} must name an earlier stage, got {source!r}; the stages are "
+                    f"{', '.join(config.stages)}."
+                )
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Writes a JSON file in one step: it is there whole or not at all.
+
+    Args:
+      path: where to.
+      value: what ``json`` can write.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(value, indent=2) + "\n")
+    temporary.replace(path)

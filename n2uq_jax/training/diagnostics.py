@@ -1,0 +1,87 @@
+"""How the quantizers of a network are doing while it trains."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from n2uq_jax.nn import quantizer_inputs, quantizers
+from n2uq_jax.quantizers import effective_intervals, quantize_activation, quantize_weight
+from n2uq_jax.training.state import Network
+from n2uq_jax.training.step import Pixels
+
+
+def make_diagnostics(
+    network: Network, pixels: Pixels
+) -> Callable[[nnx.State, nnx.State, jax.Array], dict[str, jax.Array]]:
+    """Returns a jitted function that measures a network's activation quantizers.
+
+    Args:
+      network: the static halves.
+      pixels: normalization.
+
+    Returns:
+      A function of parameters, other state and uint8 images. It returns ``min_interval``, the
+      smallest effective interval of any quantizer, and ``saturated_share``, the share of all
+      activations that have the highest code.
+    """
+
+    @jax.jit
+    def diagnose(params, others, images):
+        model = nnx.merge(network.eval, params, others)
+        layers = quantizers(model)
+        inputs = quantizer_inputs(model, pixels(images))
+        smallest = [effective_intervals(q.intervals[...]).min() for q in layers.values()]
+        saturated, total = jnp.zeros((), jnp.float32), 0
+        for path, arrays in inputs.items():
+            layer = layers[path]
+            for x in arrays:
+                q = quantize_activation(
+                    x,
+                    layer.start[...],
+                    layer.intervals[...],
+                    layer.in_scale[...],
+                    layer.out_scale[...],
+                )
+                saturated += (q.codes == q.max_code).sum()
+                total += x.size
+        return {"min_interval": jnp.stack(smallest).min(), "saturated_share": saturated / total}
+
+    return diagnose
+
+
+def make_weight_codes(network: Network) -> Callable[[nnx.State, nnx.State], dict[str, jax.Array]]:
+    """Returns a jitted function that gives the codes of every quantized kernel, as int8.
+
+    Args:
+      network: the static halves.
+
+    Returns:
+      A function of parameters and other state; codes by the layer's path. Eight-bit codes, which
+      need nine bits, are halved: it is their changes that count.
+    """
+
+    @jax.jit
+    def weight_codes(params, others):
+        model = nnx.merge(network.eval, params, others)
+        return {
+            "/".join(map(str, path)): (
+                (quantize_weight(m.kernel[...], m.w_bits).codes - 1) / 2
+            ).astype(jnp.int8)
+            for path, m in nnx.iter_modules(model)
+            if getattr(m, "w_bits", None) is not None
+        }
+
+    return weight_codes
+
+
+def changed_share(before: dict[str, jax.Array], after: dict[str, jax.Array]) -> float:
+    """Returns the share of weight codes that differ, in 0..1.
+
+    Args:
+      before: from the function of :func:`make_weight_codes`.
+      after: from the same function, later.
+    """
+    changed = sum(int((before[name] != after[name]).sum()) for name in after)
+    return changed / max(1, sum(codes.size for codes in after.values()))

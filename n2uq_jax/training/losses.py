@@ -1,0 +1,70 @@
+"""What a network is trained towards: labels, a teacher, or a mix of both."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+
+def classification_loss(
+    logits: jax.Array,
+    labels: jax.Array,
+    teacher_logits: jax.Array | None = None,
+    *,
+    label_weight: float = 0.0,
+    label_smoothing: float = 0.0,
+    temperature: float = 1.0,
+) -> jax.Array:
+    r"""Returns the mean loss of a batch.
+
+    With the student's log-softmax and the teacher's softmax :math:`p`,
+
+    .. math::
+      L = (1 - w) \tau^2 \operatorname{CE}\big(p(t / \tau), s / \tau\big)
+        + w \operatorname{CE}\big(\text{smoothed labels}, s\big)
+
+    and without a teacher the second term alone. The paper's loss is :math:`w = 0, \tau = 1`.
+
+    Args:
+      logits: the student's :math:`s`, shape ``(batch, classes)``; computed in float32 at least.
+      labels: class numbers, int32, shape ``(batch,)``.
+      teacher_logits: the teacher's :math:`t`, shape of ``logits``; None to train on labels.
+      label_weight: :math:`w`, in 0..1, with a teacher.
+      label_smoothing: share of the labels' mass that is spread over all classes.
+      temperature: :math:`\tau > 0`.
+
+    Returns:
+      Shape ``()``, float32 or wider.
+
+    Reference:
+      Hinton et al., "Distilling the Knowledge in a Neural Network", arXiv 1503.02531, Section 2.
+    """
+    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    targets = optax.smooth_labels(
+        jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype), label_smoothing
+    )
+    hard = optax.softmax_cross_entropy(logits, targets).mean()
+    if teacher_logits is None:
+        return hard
+    teacher_logits = jax.lax.stop_gradient(teacher_logits.astype(logits.dtype))
+    soft_targets = jax.nn.softmax(teacher_logits / temperature)
+    soft = optax.softmax_cross_entropy(logits / temperature, soft_targets).mean()
+    return (1 - label_weight) * temperature**2 * soft + label_weight * hard
+
+
+def correct(logits: jax.Array, labels: jax.Array, k: int) -> jax.Array:
+    """Says for each example whether its label is among the k largest logits.
+
+    A label that ties with others needs room for all of them among the ``k``, so that a network
+    with constant logits is never right.
+
+    Args:
+      logits: shape ``(batch, classes)``.
+      labels: int32, shape ``(batch,)``.
+      k: 1 for top-1, 5 for top-5.
+
+    Returns:
+      Bool, shape ``(batch,)``; False where the label's logit is NaN.
+    """
+    own = jnp.take_along_axis(logits, labels[:, None], axis=-1)
+    as_large = (logits >= own).sum(-1)
+    return (as_large >= 1) & (as_large <= k)

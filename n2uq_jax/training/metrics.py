@@ -1,0 +1,106 @@
+"""Where measurements go: a JSON-lines file, TensorBoard event files, a progress bar."""
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class MetricsWriter:
+    """Writes measurements of a run; only the first process of several should make one.
+
+    Args:
+      workdir: gets ``metrics.jsonl`` and ``tensorboard/``.
+    """
+
+    def __init__(self, workdir: Path):
+        from tensorboardX import SummaryWriter
+
+        self.profile_directory = str(workdir / "tensorboard")
+        self._path = workdir / "metrics.jsonl"
+        self._file = self._path.open("a")
+        self._board = SummaryWriter(str(workdir / "tensorboard"))
+
+    def write(self, stage: str, kind: str, step: int, values: Mapping[str, float]) -> None:
+        """Adds one line, and one point to each curve.
+
+        Args:
+          stage: the stage's name.
+          kind: ``"train"`` or ``"eval"``.
+          step: within the stage.
+          values: scalars by name; those that are not finite are written as null.
+        """
+        line: dict[str, Any] = {"stage": stage, "kind": kind, "step": step}
+        for name, value in values.items():
+            line[name] = value if math.isfinite(value) else None
+            if name != "epoch":
+                self._board.add_scalar(f"{stage}/{kind}/{name}", value, step)
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+
+    def rewind(self, stage: str, step: int, later_stages: tuple[str, ...] = ()) -> None:
+        """Drops what was written after the checkpoint that a run goes on from.
+
+        Args:
+          stage: the stage that goes on.
+          step: the last one whose lines stay.
+          later_stages: stages whose lines go altogether.
+        """
+        kept = [
+            line
+            for line in read_metrics(self._path)
+            if line["stage"] not in later_stages
+            and not (line["stage"] == stage and line["step"] > step)
+        ]
+        self._file.close()
+        temporary = self._path.with_suffix(".tmp")
+        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        os.replace(temporary, self._path)
+        self._file = self._path.open("a")
+
+    def close(self) -> None:
+        """Flushes and closes both."""
+        self._file.close()
+        self._board.close()
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Reads a ``metrics.jsonl``, passing over a last line that a kill has torn.
+
+    Args:
+      path: the file.
+
+    Returns:
+      One dict a line; none if there is no file.
+
+    Raises:
+      ValueError: if a line before the last is no JSON.
+    """
+    if not path.exists():
+        return []
+    lines = path.read_text().splitlines()
+    measurements = []
+    for number, line in enumerate(lines, 1):
+        try:
+            measurements.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            if number < len(lines):
+                raise ValueError(f"{path}, line {number} is no JSON: {line!r}") from error
+    return measurements
+
+
+def progress_bar(console: Console) -> Progress:
+    """Returns a progress bar whose tasks have a text field ``status``."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[status]}"),
+        console=console,
+    )

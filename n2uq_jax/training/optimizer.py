@@ -1,0 +1,79 @@
+"""Adam, a learning-rate schedule, and a slower group for the quantizers' parameters."""
+
+from typing import Any
+
+import jax
+import optax
+from ml_collections import ConfigDict
+
+from n2uq_jax.nn import optimizer_labels
+
+
+def learning_rate_schedule(
+    stage: ConfigDict, steps_per_epoch: int, total_steps: int
+) -> optax.Schedule:
+    """Returns the learning rate of every step.
+
+    Args:
+      stage: with ``learning_rate``, ``schedule`` and ``warmup_epochs``. ``"linear"`` falls from
+        the learning rate to 0 over the stage; ``"linear_per_epoch"`` does so in one step an epoch
+        (in the last epoch it is 0, as in the authors' script); ``"cosine"`` follows half a cosine;
+        ``"constant"`` stays.
+      steps_per_epoch: at least 1.
+      total_steps: of the stage.
+
+    Returns:
+      A function of the step number, from 0.
+
+    Raises:
+      ValueError: for an unknown schedule.
+    """
+    peak, warmup = stage.learning_rate, round(stage.warmup_epochs * steps_per_epoch)
+    steps = max(1, total_steps - warmup)
+    if stage.schedule == "linear":
+        decay = optax.linear_schedule(peak, 0.0, steps)
+    elif stage.schedule == "linear_per_epoch":
+        epochs = max(1, round(total_steps / steps_per_epoch))
+
+        def decay(step):
+            epoch = (step + warmup) // steps_per_epoch + 1
+            return peak * (1 - epoch / epochs)
+
+    elif stage.schedule == "cosine":
+        decay = optax.cosine_decay_schedule(peak, steps)
+    elif stage.schedule == "constant":
+        decay = optax.constant_schedule(peak)
+    else:
+        raise ValueError(
+            "schedule must be 'linear', 'linear_per_epoch', 'cosine' or 'constant', got "
+            f"{stage.schedule!r}."
+        )
+    if not warmup:
+        return decay
+    return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), decay], [warmup])
+
+
+def make_optimizer(
+    stage: ConfigDict, schedule: optax.Schedule, params: Any
+) -> optax.GradientTransformation:
+    """Returns Adam(0.9, 0.999) with the quantizers' parameters in a group of their own.
+
+    Args:
+      stage: with ``quantizer_lr_factor`` and ``weight_decay``.
+      schedule: learning rate of the other parameters.
+      params: the parameters, for their names and ranks.
+
+    Returns:
+      The transformation.
+
+    Reference:
+      Liu et al., CVPR 2022, Section 4.1, and the authors' script.
+    """
+    kernels = jax.tree.map(lambda p: p.ndim > 1, params)
+    labels = optimizer_labels(params)
+    if stage.weight_decay:
+        default = optax.adamw(schedule, weight_decay=stage.weight_decay, mask=kernels)
+    else:
+        default = optax.adam(schedule)
+    slower = optax.adam(lambda step: stage.quantizer_lr_factor * schedule(step))
+    return optax.partition({"default": default, "quantizer": slower}, labels)

@@ -1,0 +1,40 @@
+"""A polite end: SIGTERM means to save and stop, on every process at the same step."""
+
+import signal
+from types import FrameType
+
+import jax
+from jax.experimental import multihost_utils
+
+
+class Preemption:
+    """Watches for SIGTERM while in use as a context manager.
+
+    With several processes JAX's own watcher takes the signal and agrees on a step with all of them.
+    """
+
+    def __init__(self):
+        self._received = False
+        self._previous = None
+
+    def __enter__(self) -> "Preemption":
+        if jax.process_count() == 1:
+            self._previous = signal.signal(signal.SIGTERM, self._receive)
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._previous is not None:
+            signal.signal(signal.SIGTERM, self._previous)
+
+    def _receive(self, signum: int, frame: FrameType | None) -> None:
+        self._received = True
+
+    def reached(self, step: int) -> bool:
+        """Says whether to save and stop after this step; to be asked after every step.
+
+        Args:
+          step: a number that grows by one from call to call, the same on all processes.
+        """
+        if jax.process_count() == 1:
+            return self._received
+        return bool(multihost_utils.reached_preemption_sync_point(step))

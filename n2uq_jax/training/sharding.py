@@ -1,0 +1,110 @@
+"""Where arrays live: a mesh of devices, batches over all of it, parameters over its fsdp axis."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import mesh_utils
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+BATCH = P(("data", "fsdp"))
+"""The batch axis is split over every device."""
+
+
+def make_mesh(data: int = -1, fsdp: int = 1, slices: int = 1) -> Mesh:
+    """Arranges all devices in a ``(data, fsdp)`` mesh.
+
+    Args:
+      data: size of the data axis; -1 for whatever the other axis leaves.
+      fsdp: size of the axis that parameters and optimizer state are spread over.
+      slices: number of TPU slices, which the data axis joins across the slower network.
+
+    Returns:
+      The mesh.
+
+    Raises:
+      ValueError: if the sizes do not multiply to the number of devices.
+    """
+    count = jax.device_count()
+    if fsdp < 1 or slices < 1:
+        raise ValueError(f"mesh.fsdp and mesh.slices must be positive, got {fsdp} and {slices}.")
+    if data == -1:
+        data = count // fsdp
+    if data * fsdp != count or data % slices:
+        raise ValueError(
+            f"mesh.data * mesh.fsdp must be the {count} devices and mesh.slices divide mesh.data; "
+            f"got data={data}, fsdp={fsdp}, slices={slices}."
+        )
+    axis_types = (AxisType.Auto, AxisType.Auto)
+    if slices > 1:
+        devices = mesh_utils.create_hybrid_device_mesh((data // slices, fsdp), (slices, 1))
+        return Mesh(devices, ("data", "fsdp"), axis_types=axis_types)
+    return jax.make_mesh((data, fsdp), ("data", "fsdp"), axis_types=axis_types)
+
+
+def spread(mesh: Mesh, tree: Any) -> Any:
+    """Chooses a sharding for every array of a state.
+
+    An array is split over ``fsdp`` along its longest axis that divides evenly, the last one among
+    equals; one that has no such axis is replicated.
+
+    Args:
+      mesh: from :func:`make_mesh`.
+      tree: arrays or shapes.
+
+    Returns:
+      The same structure of shardings.
+    """
+    size = mesh.shape["fsdp"]
+
+    def choose(array) -> NamedSharding:
+        axes = [i for i, n in enumerate(array.shape) if size > 1 and n and n % size == 0]
+        if not axes:
+            return NamedSharding(mesh, P())
+        axis = max(axes, key=lambda i: (array.shape[i], i))
+        return NamedSharding(mesh, P(*(None,) * axis, "fsdp"))
+
+    return jax.tree.map(choose, tree)
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """Returns the sharding of an array that every device holds whole."""
+    return NamedSharding(mesh, P())
+
+
+def put_batch(mesh: Mesh, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
+    """Moves this process's share of a batch to its devices.
+
+    Args:
+      mesh: from :func:`make_mesh`.
+      batch: arrays with the local batch on their first axis.
+
+    Returns:
+      Global arrays, split over the whole mesh.
+    """
+    sharding = NamedSharding(mesh, BATCH)
+    return {
+        name: jax.make_array_from_process_local_data(sharding, value)
+        for name, value in batch.items()
+    }
+
+
+def check_batch(mesh: Mesh, name: str, size: int, parts: int = 1) -> None:
+    """Raises unless a batch can be split over the mesh.
+
+    Args:
+      mesh: from :func:`make_mesh`.
+      name: the setting's name, for the message.
+      size: examples in a global batch.
+      parts: microbatches it is cut into first.
+
+    Raises:
+      ValueError: if it does not divide.
+    """
+    if size % (mesh.size * parts):
+        raise ValueError(
+            f"{name} must be a multiple of {mesh.size} devices times {parts} microbatches, "
+            f"got {size}."
+        )

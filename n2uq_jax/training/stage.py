@@ -1,0 +1,300 @@
+"""One training stage: the loop from its first step to its last."""
+
+import dataclasses
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+from rich.progress import Progress, TaskID
+
+from n2uq_jax import data
+from n2uq_jax.training import sharding
+from n2uq_jax.training.checkpoints import Checkpoints
+from n2uq_jax.training.diagnostics import changed_share, make_diagnostics, make_weight_codes
+from n2uq_jax.training.evaluation import evaluate
+from n2uq_jax.training.metrics import MetricsWriter
+from n2uq_jax.training.optimizer import learning_rate_schedule, make_optimizer
+from n2uq_jax.training.preemption import Preemption
+from n2uq_jax.training.state import Network, TrainState, create_state, take_apart
+from n2uq_jax.training.step import Pixels, Teacher, make_eval_step, make_train_step
+
+logger = logging.getLogger(__name__)
+
+
+class NonFiniteLossError(RuntimeError):
+    """The loss became NaN or infinite; nothing was saved after that step."""
+
+
+class Preempted(Exception):
+    """The run was asked to stop, and has saved a checkpoint."""
+
+
+@dataclasses.dataclass
+class Stage:
+    """What a stage runs on, shared by all of its parts.
+
+    Args:
+      name: as in ``config.stages``.
+      config: the whole configuration.
+      dataset: images and how to treat them.
+      mesh: the devices.
+      checkpoints: of this stage.
+      writer: where measurements go; None on all processes but the first.
+      progress: the progress bar.
+      preemption: asked after every step.
+    """
+
+    name: str
+    config: ConfigDict
+    dataset: data.Dataset
+    mesh: Mesh
+    checkpoints: Checkpoints
+    writer: MetricsWriter | None
+    progress: Progress
+    preemption: Preemption
+
+    @property
+    def settings(self) -> ConfigDict:
+        """The stage's own part of the configuration."""
+        return self.config[self.name]
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps in a pass over the training split."""
+        return data.steps_per_epoch(self.dataset, self.config.batch_size)
+
+    @property
+    def total_steps(self) -> int:
+        """Steps in the stage."""
+        return round(self.settings.epochs * self.steps_per_epoch)
+
+    @property
+    def pixels(self) -> Pixels:
+        """Normalization of the data set's images."""
+        dtype = "float64" if self.config.x64 else self.config.model.dtype
+        return Pixels(self.dataset.mean, self.dataset.std, dtype)
+
+
+def train_stage(stage: Stage, model: nnx.Module, teacher: nnx.Module | None) -> dict[str, float]:
+    """Trains a network, from the stage's newest checkpoint on if there is one.
+
+    Args:
+      stage: what to run on.
+      model: the network at its initial values; holds the trained ones afterwards.
+      teacher: a float network in evaluation mode, or None to train on labels.
+
+    Returns:
+      ``loss``, ``top1`` and ``top5`` of the last evaluation.
+
+    Raises:
+      NonFiniteLossError: if the loss is NaN or infinite; the message names the step.
+      Preempted: after a SIGTERM, with a checkpoint saved.
+    """
+    network, params, others = take_apart(model)
+    schedule = learning_rate_schedule(stage.settings, stage.steps_per_epoch, stage.total_steps)
+    optimizer = make_optimizer(stage.settings, schedule, params)
+    state = create_state(params, others, optimizer)
+    shardings = sharding.spread(stage.mesh, state)
+    state = jax.device_put(state, shardings)
+    start, state, data_state = _resume(stage, state)
+
+    evaluate_now = _evaluator(stage, network)
+    if start >= stage.total_steps:
+        metrics = evaluate_now(state, start, write=False)
+        _put_back(model, state)
+        return metrics
+
+    teacher_parts, teacher_state = None, None
+    if teacher is not None:
+        graphdef, teacher_state = nnx.split(teacher)
+        teacher_parts = Teacher(graphdef, None)
+        teacher_state = jax.device_put(teacher_state, sharding.replicated(stage.mesh))
+    step_function = make_train_step(
+        network,
+        optimizer,
+        stage.settings,
+        stage.pixels,
+        teacher=teacher_parts,
+        accumulate=stage.config.accumulate,
+        batch_norm_groups=stage.mesh.size if stage.config.batch_norm == "per_device" else 1,
+        state_sharding=shardings,
+    )
+    log = _Log(stage, network, schedule)
+    batches = data.train_batches(
+        stage.dataset,
+        stage.config.batch_size,
+        seed=stage.config.seed,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        num_workers=stage.config.data.num_workers,
+        max_bad_records=stage.config.data.max_bad_records,
+    )
+    if data_state is not None:
+        batches.set_state(data_state)
+    save_every = stage.config.checkpoint_every or stage.steps_per_epoch
+    eval_every = max(1, round(stage.config.eval_every * stage.steps_per_epoch))
+    put = lambda batch: sharding.put_batch(stage.mesh, batch)  # noqa: E731
+    metrics: dict[str, float] = {}
+    with data.Prefetch(batches, put, stage.config.data.prefetch) as prefetch:
+        for step in range(start + 1, stage.total_steps + 1):
+            waiting = time.perf_counter()
+            batch = next(prefetch)
+            waited = time.perf_counter() - waiting
+            _profile(stage, step)
+            state, measured = step_function(state, batch, teacher_state)
+            log.add(step, measured, waited)
+            if step == start + 1:  # compilation is no part of the speed that is reported
+                jax.block_until_ready(measured)
+                log.restart_clock()
+
+            last = step == stage.total_steps
+            evaluating = last or step % eval_every == 0
+            preempted = stage.preemption.reached(step)
+            saving = evaluating or preempted or step % save_every == 0
+            if saving or step % stage.config.log_every == 0:
+                log.write(step, state, batch)
+            if evaluating:
+                metrics = evaluate_now(state, step)
+            if saving:
+                stage.checkpoints.save(
+                    step,
+                    {
+                        "model": nnx.merge_state(state.params, state.others),
+                        "optimizer": state.opt_state,
+                    },
+                    prefetch.get_state(),
+                    metrics if evaluating else None,
+                )
+            if preempted and not last:
+                stage.checkpoints.wait()
+                raise Preempted(f"stage {stage.name}, step {step}")
+            if evaluating or saving:
+                log.restart_clock()
+    stage.checkpoints.wait()
+    _put_back(model, state)
+    return metrics
+
+
+def _resume(stage: Stage, state: TrainState) -> tuple[int, TrainState, dict[str, Any] | None]:
+    """Returns the step, state and data state to go on from."""
+    like = {
+        "model": nnx.merge_state(state.params, state.others),
+        "optimizer": state.opt_state,
+    }
+    restored = stage.checkpoints.restore(like)
+    step = restored[0] if restored else 0
+    stage.checkpoints.discard_after(step)
+    if stage.writer is not None:
+        names = tuple(stage.config.stages)
+        stage.writer.rewind(stage.name, step, names[names.index(stage.name) + 1 :])
+    if restored is None:
+        return 0, state, None
+    logger.info("stage %s goes on after step %d", stage.name, step)
+    params, others = nnx.split_state(restored[1]["model"], nnx.Param, ...)
+    count = jax.device_put(np.asarray(step, np.int32), state.step.sharding)
+    return step, TrainState(count, params, others, restored[1]["optimizer"]), restored[2]
+
+
+def _evaluator(stage: Stage, network: Network) -> Callable[..., dict[str, float]]:
+    eval_step = make_eval_step(network, stage.pixels)
+
+    def evaluate_now(state: TrainState, step: int, write: bool = True) -> dict[str, float]:
+        metrics = evaluate(
+            lambda batch: eval_step(state.params, state.others, batch),
+            stage.dataset,
+            stage.config.eval_batch_size,
+            stage.mesh,
+            num_workers=stage.config.data.num_workers,
+        )
+        if write and stage.writer is not None:
+            epoch = step / stage.steps_per_epoch
+            stage.writer.write(stage.name, "eval", step, {"epoch": epoch, **metrics})
+        return metrics
+
+    return evaluate_now
+
+
+def _put_back(model: nnx.Module, state: TrainState) -> None:
+    nnx.update(model, nnx.merge_state(state.params, state.others))
+    model.eval()
+
+
+def _profile(stage: Stage, step: int) -> None:
+    first, last = stage.config.profile_steps
+    if last and stage.writer is not None:
+        if step == first:
+            jax.profiler.start_trace(stage.writer.profile_directory)
+        elif step == last + 1:
+            jax.profiler.stop_trace()
+
+
+class _Log:
+    """Collects what steps measure and writes it now and then, without holding the device up."""
+
+    def __init__(self, stage: Stage, network: Network, schedule: Callable[[int], Any]):
+        self._stage = stage
+        self._schedule = schedule
+        self._quantized = stage.settings.quantized
+        if self._quantized:
+            self._diagnose = make_diagnostics(network, stage.pixels)
+            self._codes = make_weight_codes(network)
+            self._last_codes: dict[str, jax.Array] | None = None
+        self._task: TaskID = stage.progress.add_task(
+            f"{stage.name:10}", total=stage.total_steps, status=""
+        )
+        self._pending: list[tuple[int, dict[str, jax.Array]]] = []
+        self.restart_clock()
+
+    def restart_clock(self) -> None:
+        self._started, self._waited, self._steps = time.perf_counter(), 0.0, 0
+
+    def add(self, step: int, measured: dict[str, jax.Array], waited: float) -> None:
+        self._pending.append((step, measured))
+        self._waited += waited
+        self._steps += 1
+        self._stage.progress.update(self._task, completed=step)
+
+    def write(self, step: int, state: TrainState, batch: dict[str, jax.Array]) -> None:
+        """Checks the losses of all steps since the last call, and writes one line."""
+        measured = jax.device_get(self._pending)
+        self._pending = []
+        seconds = time.perf_counter() - self._started
+        for number, values in measured:
+            if not np.isfinite(values["loss"]):
+                raise NonFiniteLossError(
+                    f"the loss of stage {self._stage.name!r} is {values['loss']} at step {number}. "
+                    "The last checkpoint is from before it. A lower learning_rate, or float32 "
+                    "instead of bfloat16, may help."
+                )
+        if not measured:
+            return
+        values = {name: float(np.mean([m[name] for _, m in measured])) for name in measured[0][1]}
+        rate = float(self._schedule(step - 1))
+        per_step = seconds / max(1, self._steps)
+        values |= {
+            "epoch": step / self._stage.steps_per_epoch,
+            "learning_rate": rate,
+            "quantizer_learning_rate": rate * self._stage.settings.quantizer_lr_factor,
+            "images_per_second": self._stage.config.batch_size / per_step,
+            "step_seconds": per_step,
+            "data_wait_share": self._waited / max(seconds, 1e-9),
+        }
+        if self._quantized:
+            found = self._diagnose(state.params, state.others, batch["image"])
+            values |= {name: float(value) for name, value in found.items()}
+            codes = self._codes(state.params, state.others)
+            if self._last_codes is not None:
+                values["changed_code_share"] = changed_share(self._last_codes, codes)
+            self._last_codes = codes
+        if self._stage.writer is not None:
+            self._stage.writer.write(self._stage.name, "train", step, values)
+        self._stage.progress.update(
+            self._task, status=f"loss {values['loss']:.3f}  top-1 {values['top1']:.1%}"
+        )
+        self.restart_clock()

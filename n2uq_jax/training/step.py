@@ -1,0 +1,161 @@
+"""The jitted functions of training: one step, and one batch of evaluation."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from ml_collections import ConfigDict
+
+from n2uq_jax.data import normalise
+from n2uq_jax.training.losses import classification_loss, correct
+from n2uq_jax.training.state import Network, TrainState, forward, forward_in_groups
+
+Batch = dict[str, jax.Array]
+
+
+class Teacher(NamedTuple):
+    """A float network in evaluation mode.
+
+    Args:
+      graphdef: its static half.
+      state: its arrays, passed to the step as an argument.
+    """
+
+    graphdef: nnx.GraphDef
+    state: nnx.State
+
+
+class Pixels(NamedTuple):
+    """How images become the network's input.
+
+    Args:
+      mean: per channel, of pixels divided by 255.
+      std: per channel.
+      dtype: of the network's input.
+    """
+
+    mean: Sequence[float]
+    std: Sequence[float]
+    dtype: Any
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Normalizes uint8 images on the device."""
+        return normalise(images, self.mean, self.std, self.dtype)
+
+
+def make_train_step(
+    network: Network,
+    optimizer: optax.GradientTransformation,
+    stage: ConfigDict,
+    pixels: Pixels,
+    *,
+    teacher: Teacher | None = None,
+    accumulate: int = 1,
+    batch_norm_groups: int = 1,
+    state_sharding: Any = None,
+) -> Callable[[TrainState, Batch, Any], tuple[TrainState, dict[str, jax.Array]]]:
+    """Returns the jitted training step.
+
+    Args:
+      network: the student's static halves.
+      optimizer: the transformation of gradients.
+      stage: with ``label_weight``, ``label_smoothing`` and ``temperature``.
+      pixels: normalization.
+      teacher: a network whose softmax is the target; None for labels.
+      accumulate: number of microbatches whose gradients are averaged into one update.
+      batch_norm_groups: parts of a microbatch with batch statistics of their own.
+      state_sharding: shardings of the new state.
+
+    Returns:
+      A function of the state (which it consumes), a batch with ``image`` (uint8) and ``label``,
+      and the teacher's arrays (None without one); it returns the new state and scalars: ``loss``,
+      ``top1``, ``top5`` of the batch and ``grad_norm``.
+    """
+
+    def loss_function(params, others, batch, teacher_state):
+        images = pixels(batch["image"])
+        if batch_norm_groups > 1:
+            logits, others = forward_in_groups(
+                network.train, params, others, images, batch_norm_groups
+            )
+        else:
+            logits, others = forward(network.train, params, others, images)
+        teacher_logits = None
+        if teacher is not None:
+            teacher_logits = nnx.merge(teacher.graphdef, teacher_state)(images)
+        loss = classification_loss(
+            logits,
+            batch["label"],
+            teacher_logits,
+            label_weight=stage.label_weight,
+            label_smoothing=stage.label_smoothing,
+            temperature=stage.temperature,
+        )
+        metrics = {
+            "loss": loss,
+            "top1": correct(logits, batch["label"], 1).astype(jnp.float32).mean(),
+            "top5": correct(logits, batch["label"], 5).astype(jnp.float32).mean(),
+        }
+        return loss, (others, metrics)
+
+    gradient = jax.grad(loss_function, has_aux=True)
+
+    def accumulated(params, others, batch, teacher_state):
+        # Microbatch i holds every accumulate-th example, so that each device keeps its own.
+        parts = jax.tree.map(
+            lambda v: v.reshape(-1, accumulate, *v.shape[1:]).swapaxes(0, 1), batch
+        )
+
+        def add(carry, part):
+            others, total = carry
+            grads, (others, metrics) = gradient(params, others, part, teacher_state)
+            return (others, jax.tree.map(jnp.add, total, grads)), metrics
+
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        (others, total), metrics = jax.lax.scan(add, (others, zeros), parts)
+        grads = jax.tree.map(lambda g: g / accumulate, total)
+        return grads, (others, jax.tree.map(lambda m: m.mean(0), metrics))
+
+    def train_step(state: TrainState, batch: Batch, teacher_state: Any):
+        compute = gradient if accumulate == 1 else accumulated
+        batch = {name: batch[name] for name in ("image", "label")}
+        grads, (others, metrics) = compute(state.params, state.others, batch, teacher_state)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        metrics["grad_norm"] = optax.tree.norm(grads)
+        return TrainState(state.step + 1, params, others, opt_state), metrics
+
+    return jax.jit(train_step, donate_argnums=0, out_shardings=(state_sharding, None))
+
+
+def make_eval_step(
+    network: Network, pixels: Pixels
+) -> Callable[[nnx.State, nnx.State, Batch], dict[str, jax.Array]]:
+    """Returns the jitted evaluation of one batch.
+
+    Args:
+      network: the static halves.
+      pixels: normalization.
+
+    Returns:
+      A function of parameters, other state and a batch with ``image``, ``label`` and ``weight``
+      (0 for padding); it returns weighted sums: ``loss``, ``top1``, ``top5`` and ``count``.
+    """
+
+    @jax.jit
+    def eval_step(params, others, batch):
+        logits, _ = forward(network.eval, params, others, pixels(batch["image"]))
+        logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+        weight = batch["weight"]
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
+        return {
+            "loss": (losses * weight).sum(),
+            "top1": (correct(logits, batch["label"], 1) * weight).sum(),
+            "top5": (correct(logits, batch["label"], 5) * weight).sum(),
+            "count": weight.sum(),
+        }
+
+    return eval_step

@@ -17,7 +17,7 @@ from n2uq_jax.report.style import (
     BLUE,
     INK,
     MUTED,
-    ORANGE,
+    SAND,
     TEXT_SIZE,
     TINTS,
     TITLE_SIZE,
@@ -34,6 +34,9 @@ CHANNELS_SHOWN = 12
 """Of a quantizer with thresholds per channel, so many staircases are drawn."""
 
 BINS = 96
+
+TITLE_LENGTH = 34
+"""Characters of a path that fit over a panel; the end says most."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,8 +115,7 @@ def _page(quantizers: dict[str, ActivationQuantizer], inputs: dict[str, np.ndarr
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for (path, quantizer), axes in zip(quantizers.items(), panels, strict=False):
         draw_panel(axes, quantizer, inputs.get(path, np.zeros(0)))
-        name = path.removesuffix("/input_quantizer")
-        axes.set_title(name, loc="left", fontsize=TEXT_SIZE, color=INK)
+        axes.set_title(_short(path), loc="left", fontsize=TEXT_SIZE, color=INK)
         axes.set_title(f"{quantizer.bits} bit", loc="right", fontsize=TEXT_SIZE, color=MUTED)
     for axes in panels[len(quantizers) :]:
         axes.remove()
@@ -122,12 +124,17 @@ def _page(quantizers: dict[str, ActivationQuantizer], inputs: dict[str, np.ndarr
     add_legend(
         figure,
         [
-            Line2D([], [], color=BLUE, lw=2.2, label="learned"),
-            Line2D([], [], color=ORANGE, lw=1.1, ls="--", label="uniform over the same range"),
+            Line2D([], [], color=BLUE, lw=1.7, label="learned"),
+            Line2D([], [], color=SAND, lw=5.5, label="uniform over the same range"),
             Patch(color=TINTS[1], label="histogram of x, tinted by code"),
         ],
     )
     return figure
+
+
+def _short(path: str) -> str:
+    name = path.removesuffix("/input_quantizer")
+    return name if len(name) <= TITLE_LENGTH else "…" + name[1 - TITLE_LENGTH :]
 
 
 def draw_panel(axes: Axes, quantizer: ActivationQuantizer, inputs: np.ndarray) -> None:
@@ -145,14 +152,16 @@ def draw_panel(axes: Axes, quantizer: ActivationQuantizer, inputs: np.ndarray) -
     low, high = _x_limits(x, learned)
     if len(learned) == 1:
         _draw_histogram(axes, x, learned[0], low, high)
-        _draw_steps(axes, learned[0], low, high, color=BLUE, lw=2.2)
-        _draw_steps(axes, even[0], low, high, color=ORANGE, lw=1.1, ls="--")
+        # A broad line under a thin one: both stay visible where they agree.
+        _draw_steps(axes, even[0], low, high, color=SAND, lw=5.5)
+        _draw_steps(axes, learned[0], low, high, color=BLUE, lw=1.7)
     else:
         _draw_histogram(axes, x, None, low, high)
         shown = np.unique(np.linspace(0, len(learned) - 1, CHANNELS_SHOWN).astype(int))
         for channel in shown:
-            _draw_steps(axes, learned[channel], low, high, color=BLUE, lw=1.2, alpha=0.6)
-            _draw_steps(axes, even[channel], low, high, color=ORANGE, lw=0.7, ls="--", alpha=0.6)
+            _draw_steps(axes, even[channel], low, high, color=SAND, lw=2.5, alpha=0.5)
+        for channel in shown:
+            _draw_steps(axes, learned[channel], low, high, color=BLUE, lw=0.9, alpha=0.7)
     axes.set_xlim(low, high)
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     levels = np.unique(learned[0].levels)
@@ -166,7 +175,9 @@ def _x_limits(x: np.ndarray, learned: Sequence[Staircase]) -> tuple[float, float
     if x.size == 0:
         x = edges if edges.size else np.array([-1.0, 1.0])
     low, high = np.quantile(x, [0.001, 0.999])
-    width = max(float(high - low), 1e-6)
+    width = high - low
+    if width == 0 and edges.size:
+        width = edges.max() - edges.min() + np.abs(edges).max()
     near = edges[(edges > low - width) & (edges < high + width)]
     low, high = min([low, *near]), max([high, *near])
     margin = 0.06 * max(float(high - low), 1e-6)
@@ -196,7 +207,7 @@ def _draw_histogram(
     height = density[np.clip(np.searchsorted(bins, centres) - 1, 0, BINS - 1)]
     span = max(int(codes.max()), 1)
     for value in np.unique(code):
-        tint = ramp(1.0 if staircase is None else value / span)
+        tint = ramp(value / span)
         mask = code == value
         behind.bar(cuts[:-1][mask], height[mask], np.diff(cuts)[mask], align="edge", color=tint)
 

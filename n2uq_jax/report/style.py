@@ -15,6 +15,7 @@ GRID = "#e4e7eb"
 NEUTRAL = "#9aa4af"
 BLUE = "#1f5fa8"
 ORANGE = "#d1702a"
+SAND = "#f3cfae"
 TINTS = ("#dfe9f4", "#9dbfe0")
 """First and last of a ramp of light blues."""
 

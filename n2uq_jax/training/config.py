@@ -28,8 +28,8 @@ def default_config() -> ConfigDict:
     config.model.a_bits = 2
     config.model.dtype = "float32"  # of the computation; "bfloat16" for mixed precision
     config.model.quantize_downsample = True
-    config.model.options = ConfigDict({}, convert_dict=False)  # width, stem_stride, ..
-    config.model.options.unlock()
+    config.model.width = 16  # channels of the first stage, of the small networks
+    config.model.stem_stride = 1  # of the small networks; 2 halves the resolution at once
 
     config.data = ConfigDict()
     config.data.name = "digits"

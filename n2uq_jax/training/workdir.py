@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from n2uq_jax import models
 from n2uq_jax.data import Dataset
+from n2uq_jax.models.resnet import SMALL_DEPTHS
 from n2uq_jax.training.checkpoints import Checkpoints
 from n2uq_jax.training.config import write_json
 
@@ -98,7 +99,9 @@ def make_model(
     Returns:
       The network.
     """
-    options = dict(model["options"])
+    options = {}
+    if model["name"] in SMALL_DEPTHS:
+        options = {"width": model["width"], "stem_stride": model["stem_stride"]}
     channels = dataset["image_shape"][-1]
     if channels != 3:
         options["in_features"] = channels

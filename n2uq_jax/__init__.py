@@ -11,7 +11,9 @@ from n2uq_jax.arithmetic import selftest as selftest
 __version__ = "0.1.0.dev0"
 
 # Imported on first use, so that `import n2uq_jax` needs jax, flax and numpy alone.
-_LAZY: dict[str, str] = {}
+_LAZY: dict[str, str] = {
+    "load": "n2uq_jax.training.workdir",
+}
 
 
 def __getattr__(name: str) -> Any:

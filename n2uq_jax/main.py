@@ -36,7 +36,8 @@ def main(argv: list[str]) -> None:
     if _DISTRIBUTED.value:
         jax.distributed.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
 
-    from n2uq_jax.training.run import Preempted, train
+    from n2uq_jax.training.run import train
+    from n2uq_jax.training.stage import Preempted
 
     name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
     try:

@@ -44,6 +44,8 @@ class Checkpoints:
                 ),
                 best_fn=lambda metrics: metrics["top1"],
                 read_only=read_only,
+                create=not read_only,
+                save_interval_steps=0 if read_only else 1,
                 cleanup_tmp_directories=not read_only,
                 save_decision_policy=preservation.FixedIntervalPolicy(1),
             ),

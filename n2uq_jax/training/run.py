@@ -18,9 +18,9 @@ from n2uq_jax.training.checkpoints import Checkpoints
 from n2uq_jax.training.config import check_config
 from n2uq_jax.training.metrics import MetricsWriter, progress_bar
 from n2uq_jax.training.preemption import Preemption
-from n2uq_jax.training.stage import Preempted, Stage, train_stage
+from n2uq_jax.training.stage import Stage, train_stage
 from n2uq_jax.training.weights import initialise, load_teacher
-from n2uq_jax.training.workdir import make_model, open_workdir, read_workdir
+from n2uq_jax.training.workdir import make_model, open_dataset, open_workdir, read_workdir
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ def train(
         mesh = sharding.make_mesh(**config.mesh.to_dict())
         sharding.check_batch(mesh, "batch_size", config.batch_size, config.accumulate)
         sharding.check_batch(mesh, "eval_batch_size", config.eval_batch_size)
-        dataset = load_dataset(config)
+        dataset = open_dataset(config.data.to_dict())
         if first:
             open_workdir(workdir, config, dataset)
         _wait_for_all("workdir")
@@ -100,25 +100,6 @@ def train(
         if first:
             _finish(workdir, config, dataset, trained[config.stages[-1]], results, console)
         return results
-
-
-def load_dataset(config: ConfigDict) -> data.Dataset:
-    """Opens the data set that a configuration names.
-
-    Args:
-      config: its ``data`` part is read.
-
-    Returns:
-      The data set.
-    """
-    settings = config.data
-    return data.load(
-        settings.name,
-        data_dir=settings.dir or None,
-        image_size=settings.image_size or None,
-        crop_padding=None if settings.crop_padding < 0 else settings.crop_padding,
-        flip=settings.flip,
-    )
 
 
 def _prepare(stage: Stage, workdir: Path, trained: dict[str, nnx.Module]) -> nnx.Module:
@@ -170,6 +151,3 @@ def _finish(
         images = data.normalise(sample, dataset.mean, dataset.std)
         for path in write_figures(model, workdir / "metrics.jsonl", images, workdir / "figures"):
             console.print(f"wrote {path}")
-
-
-__all__ = ["Preempted", "StageResult", "load_dataset", "train"]

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from n2uq_jax import models
 from n2uq_jax.data import Dataset
+from n2uq_jax.data import load as load_data
 from n2uq_jax.models.resnet import SMALL_DEPTHS
 from n2uq_jax.training.checkpoints import Checkpoints
 from n2uq_jax.training.config import write_json
@@ -82,6 +83,25 @@ def read_workdir(workdir: str | os.PathLike[str]) -> dict[str, Any]:
             f"workdir must be a folder that n2uq_jax.main wrote, but {path} does not exist."
         )
     return json.loads(path.read_text())
+
+
+def open_dataset(settings: dict[str, Any], data_dir: str | None = None) -> Dataset:
+    """Opens the data set that a configuration names.
+
+    Args:
+      settings: the ``data`` part of a configuration.
+      data_dir: a folder that replaces the configured one.
+
+    Returns:
+      The data set.
+    """
+    return load_data(
+        settings["name"],
+        data_dir=data_dir or settings["dir"] or None,
+        image_size=settings["image_size"] or None,
+        crop_padding=None if settings["crop_padding"] < 0 else settings["crop_padding"],
+        flip=settings["flip"],
+    )
 
 
 def make_model(

@@ -1,0 +1,35 @@
+"""Evaluates a trained network: ``python -m n2uq_jax.evaluate --workdir DIR``."""
+
+import json
+
+from absl import app, flags
+from absl import logging as absl_logging
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "A folder that n2uq_jax.main wrote.")
+_STAGE = flags.DEFINE_string("stage", None, "Training stage. Default: the last one.")
+_BEST = flags.DEFINE_bool("best", False, "The checkpoint of the highest top-1, not the newest.")
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Where the data are now, if they have moved.")
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Default: that of the run.", lower_bound=1)
+
+
+def main(argv: list[str]) -> None:
+    """Reads the flags, evaluates and prints one line of JSON."""
+    absl_logging.set_verbosity(absl_logging.WARNING)
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+
+    from n2uq_jax.training.evaluation import evaluate_workdir
+
+    metrics = evaluate_workdir(
+        _WORKDIR.value,
+        stage=_STAGE.value,
+        best=_BEST.value,
+        data_dir=_DATA_DIR.value,
+        batch_size=_BATCH_SIZE.value,
+    )
+    print(json.dumps(metrics))
+
+
+if __name__ == "__main__":
+    flags.mark_flag_as_required("workdir")
+    app.run(main)

@@ -1,0 +1,70 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import n2uq_jax as n2uq
+from n2uq_jax.training.config import stage_config
+from n2uq_jax.training.optimizer import learning_rate_schedule, make_optimizer
+from n2uq_jax.training.state import flatten
+
+
+def rates(steps_per_epoch=10, epochs=4, **changes):
+    stage = stage_config(quantized=True, epochs=epochs, learning_rate=0.8, **changes)
+    schedule = learning_rate_schedule(stage, steps_per_epoch, steps_per_epoch * epochs)
+    return np.array([float(schedule(i)) for i in range(steps_per_epoch * epochs)])
+
+
+def test_linear_falls_to_zero_step_by_step():
+    np.testing.assert_allclose(rates(), 0.8 * (1 - np.arange(40) / 40), atol=1e-6)
+
+
+def test_linear_per_epoch_is_the_authors_script():
+    expected = 0.8 * np.repeat([3 / 4, 2 / 4, 1 / 4, 0.0], 10)
+    np.testing.assert_allclose(rates(schedule="linear_per_epoch"), expected, atol=1e-6)
+
+
+def test_warmup_comes_first_and_the_decay_still_ends_at_zero():
+    values = rates(warmup_epochs=1.0)
+    np.testing.assert_allclose(values[:10], 0.08 * np.arange(10), atol=1e-6)
+    np.testing.assert_allclose(values[10:], 0.8 * (1 - np.arange(30) / 30), atol=1e-6)
+
+
+def test_an_unknown_schedule_is_an_error():
+    with pytest.raises(ValueError, match=r"schedule must be .* got 'step'"):
+        rates(schedule="step")
+
+
+@pytest.fixture(scope="module")
+def params():
+    model = n2uq.models.create(
+        "resnet8", w_bits=2, a_bits=2, num_classes=3, width=4, in_features=1, rngs=nnx.Rngs(0)
+    )
+    return nnx.state(model, nnx.Param)
+
+
+def test_quantizer_parameters_move_at_a_tenth(params):
+    stage = stage_config(quantized=True)
+    optimizer = make_optimizer(stage, lambda step: 1e-2, params)
+    ones = jax.tree.map(jnp.ones_like, params)
+    updates, _ = optimizer.update(ones, optimizer.init(params), params)
+    # Adam's first step is the learning rate, whatever the size of the gradient.
+    quantizers = 0
+    for name, update in flatten(updates).items():
+        slow = "input_quantizer" in name
+        quantizers += slow
+        np.testing.assert_allclose(update, -1e-3 if slow else -1e-2, rtol=1e-4, err_msg=name)
+    assert quantizers == 8 * 4
+
+
+def test_weight_decay_takes_kernels_alone(params):
+    stage = stage_config(quantized=True, weight_decay=0.1)
+    optimizer = make_optimizer(stage, lambda step: 1e-2, params)
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    updates, _ = optimizer.update(zeros, optimizer.init(params), params)
+    old = flatten(params)
+    for name, update in flatten(updates).items():
+        decayed = name.endswith("kernel")
+        expected = -1e-3 * old[name] if decayed else jnp.zeros_like(update)
+        np.testing.assert_allclose(update, expected, rtol=1e-4, err_msg=name)

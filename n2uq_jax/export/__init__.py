@@ -1,0 +1,6 @@
+"""The integer model: thresholds read off the network's arithmetic, proven by enumeration."""
+
+from n2uq_jax.export.build import build_program as build_program
+from n2uq_jax.export.program import IntegerProgram as IntegerProgram
+from n2uq_jax.export.proof import Proof as Proof
+from n2uq_jax.export.proof import prove as prove

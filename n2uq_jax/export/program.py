@@ -1,0 +1,155 @@
+"""The integer program: products and thresholds on integers, and the float rest as it was."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from n2uq_jax.export.network import Network, Op, Product, Range, Value
+from n2uq_jax.export.reference import Function
+from n2uq_jax.export.thresholds import apply
+from n2uq_jax.export.trace import read, trace
+
+Tensors = Mapping[str, Any]
+"""Arrays of a program by name."""
+
+
+@dataclasses.dataclass(frozen=True)
+class IntegerProgram:
+    """A network whose products and thresholds run on integers.
+
+    Calling it maps images to logits. Residual sums, the first convolution, pooling and the head
+    are the network's own float arithmetic; everything else is integer.
+
+    Args:
+      function: the network, ``function(parameters, images)``; the program follows its trace.
+      parameters: shapes and dtypes of the network's parameters. Their values are not kept.
+      tensors: integer weight codes, integer thresholds, and the float parameters that are left.
+      folded: the quantizers that became integer thresholds, with their levels.
+      unfolded: the other quantizers, and why.
+      image_shape: ``(height, width, channels)``.
+    """
+
+    function: Function
+    parameters: Mapping[str, jax.ShapeDtypeStruct]
+    tensors: Mapping[str, np.ndarray]
+    folded: Mapping[str, int]
+    unfolded: Mapping[str, str]
+    image_shape: tuple[int, ...]
+
+    def __call__(self, images: jax.Array | np.ndarray) -> jax.Array:
+        """Returns the logits of ``images``, shape ``(batch, *image_shape)``."""
+        return self._jitted(self.tensors, images)[0]
+
+    def codes(self, images: jax.Array | np.ndarray) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Returns the logits, and the codes of every quantizer by name."""
+        return self._jitted(self.tensors, images)
+
+    def network(self, images: Any) -> Network:
+        """Returns the network's trace for images of a shape, which may be symbolic."""
+        return Network(trace(self.function, self.parameters, images))
+
+    def run(self, tensors: Tensors, images: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Executes the program; a pure function, for ``jax.jit`` and ``jax.export``.
+
+        Args:
+          tensors: arrays with the names and shapes of ``self.tensors``.
+          images: shape ``(batch, *image_shape)``.
+
+        Returns:
+          Logits, and the integer codes of every quantizer by name.
+        """
+        network = self.network(images)
+        ops, constants = network.live(self.folded)
+        env = {value: tensors[name] for name, value in constants.items()}
+        env[network.graph.inputs[0]] = images
+        execution = _Execution(network, self.folded, tensors, env)
+        for op in ops:
+            execution.step(op)
+        codes = {q.name: env[q.codes] for q in network.quantizers if q.codes in env}
+        return execution.floats(network.graph.outputs[0]), codes
+
+    @functools.cached_property
+    def _jitted(self) -> Callable:
+        return jax.jit(self.run)
+
+
+class _Execution:
+    """An environment in which integer values are held as integers."""
+
+    def __init__(self, network: Network, folded, tensors: Tensors, env: dict[Value, Any]):
+        self.network = network
+        self.tensors = tensors
+        self.env = env
+        self.folded = {q.op: q for q in network.quantizers if q.name in folded}
+        self.products = {p.op: p for p in network.products if p.codes is not None}
+        self.as_floats: dict[Value, jax.Array] = {}
+
+    def step(self, op: Op) -> None:
+        """Computes one operation."""
+        env, ranges = self.env, self.network.ranges
+        if op in self.folded:
+            quantizer = self.folded[op]
+            assert quantizer.product is not None
+            sums = env[quantizer.product.accumulator]
+            codes = apply(threshold_tensors(self.tensors, quantizer.name), sums)
+            env[quantizer.codes] = _narrow(codes, ranges[quantizer.codes]).reshape(
+                quantizer.codes.shape
+            )
+        elif op in self.products:
+            product = self.products[op]
+            env[product.accumulator] = _multiply(product, env[op.inputs[0]], env[product.weight])
+        elif op.outputs[0] in ranges and not op.is_quantizer:
+            operands = [read(env, value) for value in op.inputs]
+            env[op.outputs[0]] = _narrow(_move(op, operands), ranges[op.outputs[0]])
+        else:
+            operands = [self.floats(value) for value in op.inputs]
+            for value, result in zip(op.outputs, op(*operands), strict=True):
+                if value in ranges:
+                    result = _narrow(result, ranges[value])
+                elif value in self.network.shared:
+                    result = lax.optimization_barrier(result)
+                env[value] = result
+
+    def floats(self, value: Value) -> jax.Array:
+        """Returns a value in the dtype that the network has it in."""
+        held = read(self.env, value)
+        if held.dtype == value.aval.dtype:
+            return held
+        if value not in self.as_floats:
+            # As in the network, where the sums and codes stand behind a barrier.
+            converted = lax.optimization_barrier(held.astype(value.aval.dtype))
+            self.as_floats[value] = converted
+        return self.as_floats[value]
+
+
+def threshold_tensors(tensors: Tensors, quantizer: str) -> dict[str, Any]:
+    """Returns the arrays ``points``, ``steps`` and ``base`` of a folded quantizer."""
+    return {key: tensors[f"{quantizer}/{key}"] for key in ("points", "steps", "base")}
+
+
+def _multiply(product: Product, x: jax.Array, weight: jax.Array) -> jax.Array:
+    narrow = x.dtype == jnp.int8 and weight.dtype == jnp.int8
+    operand = jnp.int8 if narrow else jnp.int32
+    params = {**product.bilinear.params, "preferred_element_type": jnp.dtype(jnp.int32)}
+    sums = product.bilinear.primitive.bind(x.astype(operand), weight.astype(operand), **params)
+    return sums
+
+
+def _move(op: Op, operands: list[Any]) -> jax.Array:
+    """Applies an operation that keeps integers exact, to integers."""
+    operands = [jnp.asarray(v).astype(jnp.int32) for v in operands]
+    if op.name in ("convert_element_type", "copy", "name", "optimization_barrier"):
+        return operands[0]
+    return op(*operands)[0]
+
+
+def _narrow(values: jax.Array, limits: Range) -> jax.Array:
+    """Stores integers in the narrowest dtype that products take."""
+    fits = limits[0] >= -128 and limits[1] <= 127
+    return values.astype(jnp.int8 if fits else jnp.int32)

@@ -1,0 +1,125 @@
+"""Integer thresholds: codes as counts of comparisons with an accumulator."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Thresholds:
+    r"""Codes as an exact function of an integer accumulator, per channel.
+
+    .. math:: k_c(v) = \text{base}_c + \sum_j \text{steps}_{c,j} \cdot [v > \text{points}_{c,j}]
+
+    A monotone channel has as many points as the quantizer has levels, all with the same step: +1
+    from base 0, or -1 from the largest code where the channel decreases. A channel whose codes go
+    both ways has steps of both signs. Unused points have step 0.
+
+    Args:
+      points: int32, shape ``(channels, points)``, ascending.
+      steps: int16, same shape.
+      base: int16, shape ``(channels,)``.
+      levels: the largest code.
+      low: int64, shape ``(channels,)``: the smallest possible accumulator.
+      high: int64, shape ``(channels,)``: the largest.
+    """
+
+    points: np.ndarray
+    steps: np.ndarray
+    base: np.ndarray
+    levels: int
+    low: np.ndarray
+    high: np.ndarray
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The three arrays that :func:`apply` takes."""
+        return {"points": self.points, "steps": self.steps, "base": self.base}
+
+    def kinds(self) -> np.ndarray:
+        """Returns a word for each channel.
+
+        Returns:
+          Strings ``"increasing"``, ``"decreasing"``, ``"constant"``, ``"not monotone"``.
+        """
+        inside = (self.points >= self.low[:, None]) & (self.points < self.high[:, None])
+        rises = (inside & (self.steps > 0)).any(axis=1)
+        falls = (inside & (self.steps < 0)).any(axis=1)
+        names = np.array(["constant", "increasing", "decreasing", "not monotone"])
+        return names[np.where(rises, 1, 0) + np.where(falls, 2, 0)]
+
+    @property
+    def is_monotone(self) -> bool:
+        """Whether every channel's steps have one sign, ``levels`` of them."""
+        return bool((np.abs(self.steps.sum(1)) == self.levels).all())
+
+
+def apply(arrays: dict[str, jax.Array], accumulator: jax.Array) -> jax.Array:
+    """Counts thresholds below integers, in the form of :class:`Thresholds`.
+
+    Args:
+      arrays: ``points``, ``steps`` and ``base``.
+      accumulator: int32, shape ``(..., channels)``.
+
+    Returns:
+      Codes, int32, shape of ``accumulator``.
+    """
+    ones = (1,) * (accumulator.ndim - 1)
+    codes = jnp.broadcast_to(arrays["base"].astype(jnp.int32).reshape(*ones, -1), accumulator.shape)
+    # Unrolled, so that a compiler fuses the comparisons into one pass over the accumulators.
+    for j in range(arrays["points"].shape[1]):
+        point, step = (arrays[k][:, j].astype(jnp.int32) for k in ("points", "steps"))
+        above = accumulator > point.reshape(*ones, -1)
+        codes += jnp.where(above, step.reshape(*ones, -1), 0)
+    return codes
+
+
+def from_changes(
+    first: np.ndarray,
+    changes: list[tuple[np.ndarray, np.ndarray]],
+    levels: int,
+    low: np.ndarray,
+    high: np.ndarray,
+) -> Thresholds:
+    """Builds thresholds from the places where the codes change.
+
+    Args:
+      first: code at ``low``, shape ``(channels,)``.
+      changes: for each channel the accumulators in front of a change, ascending, and the changes.
+      levels: the largest code.
+      low: smallest accumulator, shape ``(channels,)``.
+      high: largest accumulator, shape ``(channels,)``.
+
+    Returns:
+      Thresholds; a monotone channel gets one point a level, those beyond the codes that occur at
+      the ends of the range.
+    """
+    rows = [
+        _row(int(k), points, steps, levels, int(lo), int(hi))
+        for k, (points, steps), lo, hi in zip(first, changes, low, high, strict=True)
+    ]
+    width = max(len(points) for _, points, _ in rows)
+    shape = (len(rows), width)
+    points = np.broadcast_to(high[:, None], shape).astype(np.int32)
+    steps = np.zeros(shape, np.int16)
+    for c, (_, row_points, row_steps) in enumerate(rows):
+        points[c, : len(row_points)] = row_points
+        steps[c, : len(row_steps)] = row_steps
+    base = np.array([base for base, _, _ in rows], np.int16)
+    return Thresholds(points, steps, base, levels, low, high)
+
+
+def _row(first, points, steps, levels, low, high):
+    points, steps = np.asarray(points, np.int64), np.asarray(steps, np.int64)
+    if len(steps) and steps.min() < 0 < steps.max():
+        return first, points, steps
+    sign = -1 if len(steps) and steps.min() < 0 else 1
+    base = levels if sign < 0 else 0
+    # Codes that are passed at one accumulator get a point each; the others lie outside the range.
+    before = np.full(abs(first - base), low - 1)
+    inside = np.repeat(points, np.abs(steps))
+    after = np.full(levels - len(before) - len(inside), high)
+    row = np.concatenate([before, inside, after])
+    return base, row, np.full(levels, sign)

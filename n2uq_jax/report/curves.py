@@ -24,7 +24,9 @@ from n2uq_jax.report.style import (
 )
 
 Curve = dict[str, np.ndarray]
-"""The columns step, epoch, loss and top1 of one stage and kind, ordered by step."""
+"""The columns of one stage and kind, and step, ordered by step."""
+
+COLUMNS = ("epoch", "loss", "top1", "top5")
 
 
 def read_metrics(path: str | os.PathLike[str]) -> dict[str, dict[str, Curve]]:
@@ -35,7 +37,7 @@ def read_metrics(path: str | os.PathLike[str]) -> dict[str, dict[str, Curve]]:
 
     Args:
       path: a ``metrics.jsonl``: one JSON object a line with stage, kind (``"train"`` or
-        ``"eval"``), step (within the stage), epoch, loss and top1.
+        ``"eval"``), step (within the stage), epoch, loss, top1 and top5.
 
     Returns:
       For each stage, in the order of the file, a curve by kind.
@@ -54,7 +56,8 @@ def read_metrics(path: str | os.PathLike[str]) -> dict[str, dict[str, Curve]]:
             continue
         try:
             row = json.loads(line)
-            values = [float(row[name]) for name in ("epoch", "loss", "top1")]
+            # A number that was not finite is stored as null.
+            values = [np.nan if row[name] is None else float(row[name]) for name in COLUMNS]
             steps = rows.setdefault(row["stage"], {}).setdefault(row["kind"], {})
             steps[int(row["step"])] = values
         except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
@@ -71,7 +74,7 @@ def read_metrics(path: str | os.PathLike[str]) -> dict[str, dict[str, Curve]]:
 
 def _curve(steps: dict[int, list[float]]) -> Curve:
     table = np.array([[step, *values] for step, values in sorted(steps.items())])
-    return dict(zip(("step", "epoch", "loss", "top1"), table.T, strict=True))
+    return dict(zip(("step", *COLUMNS), table.T, strict=True))
 
 
 def draw_curves(metrics: dict[str, dict[str, Curve]]) -> Figure:
@@ -139,10 +142,10 @@ def _running_mean(values: np.ndarray) -> np.ndarray:
 
 
 def _scale_loss(axes: Axes) -> None:
-    """Uses a logarithmic axis with plain numbers wherever all losses are positive."""
+    """Uses a logarithmic axis with plain numbers for positive losses that span a factor of 5."""
     drawn = np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.lines])
     drawn = drawn[np.isfinite(drawn)]
-    if drawn.size == 0 or drawn.min() <= 0:
+    if drawn.size == 0 or drawn.min() <= 0 or drawn.max() < 5 * drawn.min():
         return
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=20))

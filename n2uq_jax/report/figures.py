@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 import numpy as np
 from flax import nnx
+from jax.typing import ArrayLike
 
 from n2uq_jax import nn
 
@@ -16,7 +17,7 @@ MAX_SAMPLES = 1_000_000
 def write_figures(
     model: nnx.Module,
     metrics_path: str | os.PathLike[str],
-    sample_inputs: jax.Array,
+    sample_inputs: ArrayLike | None,
     out_dir: str | os.PathLike[str],
 ) -> list[Path]:
     """Draws the training curves and, for a quantized network, its staircases.
@@ -25,7 +26,7 @@ def write_figures(
       model: the trained network; it is run in evaluation mode and left as it is.
       metrics_path: the run's ``metrics.jsonl``.
       sample_inputs: one batch as the network takes it: normalized images, shape
-        ``(batch, height, width, channels)``.
+        ``(batch, height, width, channels)``. None leaves the histograms out.
       out_dir: folder for the pictures, made if it is missing.
 
     Returns:
@@ -42,14 +43,15 @@ def write_figures(
 
     out_dir = Path(out_dir)
     written = [save(draw_curves(read_metrics(metrics_path)), out_dir / "training_curves.png")]
-    pages = draw_staircases(nn.quantizers(model), observe(model, sample_inputs))
+    inputs = {} if sample_inputs is None else observe(model, sample_inputs)
+    pages = draw_staircases(nn.quantizers(model), inputs)
     for number, page in enumerate(pages, 1):
         name = "staircases.png" if number == 1 else f"staircases_{number}.png"
         written.append(save(page, out_dir / name))
     return written
 
 
-def observe(model: nnx.Module, sample_inputs: jax.Array) -> dict[str, np.ndarray]:
+def observe(model: nnx.Module, sample_inputs: ArrayLike) -> dict[str, np.ndarray]:
     """Runs a network in evaluation mode and collects what enters its quantizers.
 
     Args:

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
+import jax.numpy as jnp
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
@@ -74,7 +75,7 @@ def staircases(quantizer: ActivationQuantizer, *, uniform: bool = False) -> list
     start = quantizer.start[...].astype("float32")
     if uniform:
         d = knots(start, intervals)
-        intervals = intervals * 0 + (d[-1] - d[0]) / n
+        intervals = jnp.broadcast_to((d[-1] - d[0]) / n, intervals.shape)
     t = np.asarray(thresholds(start, intervals)).reshape(n, -1)
     in_scale = np.broadcast_to(np.asarray(quantizer.in_scale[...], np.float32), t.shape[1:])
     out_scale = float(quantizer.out_scale[...].reshape(()))

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from n2uq_jax.data.decode import decode_rgb, image_size
+from n2uq_jax.data.decode import decode_rgb, decode_rgb_fast, image_size
 
 # An image is too small to share between cores, and the worker processes already use them all.
 cv2.setNumThreads(0)
@@ -36,15 +36,15 @@ def sample_crop(height: int, width: int, rng: np.random.Generator) -> tuple[int,
     Reference:
         Szegedy et al., "Going Deeper with Convolutions", section 6.
     """
-    log_ratio = (math.log(RATIO[0]), math.log(RATIO[1]))
     for _ in range(10):
-        area = height * width * rng.uniform(*SCALE)
-        ratio = math.exp(rng.uniform(*log_ratio))
+        size, shape, down, right = rng.random(4).tolist()
+        area = height * width * (SCALE[0] + size * (SCALE[1] - SCALE[0]))
+        ratio = RATIO[0] * (RATIO[1] / RATIO[0]) ** shape
         box_width = round(math.sqrt(area * ratio))
         box_height = round(math.sqrt(area / ratio))
         if 0 < box_width <= width and 0 < box_height <= height:
-            top = int(rng.integers(0, height - box_height + 1))
-            left = int(rng.integers(0, width - box_width + 1))
+            top = int(down * (height - box_height + 1))
+            left = int(right * (width - box_width + 1))
             return top, left, box_height, box_width
     box_width = min(width, max(1, round(height * RATIO[1])))
     box_height = min(height, max(1, round(width / RATIO[0])))
@@ -74,18 +74,16 @@ class RandomResizedCrop:
         height, width = image_size(data)
         top, left, box_height, box_width = sample_crop(height, width, rng)
         mirrored = rng.random() < 0.5
-        image = decode_rgb(
+        image, scale = decode_rgb_fast(
             data,
-            min_height=math.ceil(self.size * height / box_height),
-            min_width=math.ceil(self.size * width / box_width),
+            rows=top + box_height,
+            min_scale=max(self.size / box_height, self.size / box_width),
         )
-        # Exactly, since the decoder rounds sizes up.
-        scale = round(8 * max(image.shape) / max(height, width)) / 8
         box = image[_span(top, box_height, scale), _span(left, box_width, scale)]
         averaging = max(box.shape[:2]) > 2 * self.size
         interpolation = cv2.INTER_AREA if averaging else cv2.INTER_LINEAR
         result = cv2.resize(box, (self.size, self.size), interpolation=interpolation)
-        return result[:, ::-1] if self.flip and mirrored else result
+        return cv2.flip(result, 1) if self.flip and mirrored else result
 
 
 @dataclasses.dataclass(frozen=True)

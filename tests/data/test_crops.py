@@ -50,8 +50,8 @@ def test_very_long_images_give_the_central_box(height, width, box):
     assert (boxes(height, width, 50)[:, 2:] <= (height, width)).all()
 
     class Never:  # a generator that always asks for more than there is
-        def uniform(self, low, high):
-            return high if high == 1.0 else 0.0
+        def random(self, count):
+            return np.array([1.0] + [0.5] * (count - 1))
 
     top, left, *size = sample_crop(height, width, Never())
     assert tuple(size) == box
@@ -78,7 +78,7 @@ def test_random_crop_shows_the_box_it_drew(original):
             np.abs(np.roll(result, shift, axis=1).astype(int) - expected).mean() for shift in (0, 1)
         )
         assert difference < 2
-        assert moved_by_a_pixel > 3
+        assert moved_by_a_pixel > 2 * difference
 
 
 def test_no_flip():

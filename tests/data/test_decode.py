@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from n2uq_jax.data.dataset import CorruptRecordError
-from n2uq_jax.data.decode import decode_rgb, image_size
+from n2uq_jax.data.decode import decode_rgb, decode_rgb_fast, image_size
 from tests.data.tiny_imagenet import encode, random_image
 
 IMAGE = random_image(0, (90, 70))
@@ -49,23 +49,49 @@ def test_pixels_are_pillows(kind):
     np.testing.assert_array_equal(decode_rgb(content), expected)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_fast_decoding_differs_by_little(kind):
+    content, expected = KINDS[kind]
+    decoded, scale = decode_rgb_fast(content, rows=70)
+    assert decoded.shape == (70, 90, 3)
+    assert scale == 1
+    assert np.abs(decoded - expected).mean() < 4
+
+
+LARGE = random_image(1, (600, 400))
+ENCODINGS = [
+    {"subsampling": subsampling, "restart_marker_blocks": restart, "progressive": progressive}
+    for subsampling in ("4:4:4", "4:2:2", "4:2:0")
+    for restart in (0, 5)
+    for progressive in (False, True)
+]
+
+
+@pytest.mark.parametrize("options", ENCODINGS)
+@pytest.mark.parametrize("rows", [1, 16, 203, 399, 400])
+def test_the_rows_asked_for_are_those_of_the_whole(options, rows):
+    content = encode(LARGE, **options)
+    whole, _ = decode_rgb_fast(content, rows=400)
+    part, scale = decode_rgb_fast(content, rows=rows)
+    assert scale == 1
+    height = 400 if options["progressive"] else min(400, -(-rows // 16) * 16)
+    np.testing.assert_array_equal(part, whole[:height])
+
+
 @pytest.mark.parametrize(
-    ("wanted", "shape"),
-    [
-        ((0, 0), (400, 600)),
-        ((201, 10), (400, 600)),
-        ((200, 300), (200, 300)),
-        ((60, 80), (100, 150)),
-    ],
+    ("min_scale", "scale"),
+    [(1, 1), (0.51, 1), (0.5, 0.5), (0.3, 0.375), (0.2, 0.25), (0.01, 0.125)],
 )
-def test_jpeg_is_decoded_at_the_smallest_size_that_suffices(wanted, shape):
-    content = encode(random_image(1, (600, 400)))
-    decoded = decode_rgb(content, *wanted)
-    assert decoded.shape == (*shape, 3)
-    full = decode_rgb(content).astype(float)
-    factor = 400 // shape[0]
-    means = full.reshape(shape[0], factor, shape[1], factor, 3).mean((1, 3))
-    assert np.abs(decoded - means).mean() < 1
+@pytest.mark.parametrize("rows", [160, 400])
+def test_scale_is_the_smallest_allowed(min_scale, scale, rows):
+    whole, _ = decode_rgb_fast(encode(LARGE), 400)
+    decoded, found = decode_rgb_fast(encode(LARGE), rows, min_scale)
+    assert found == scale
+    assert decoded.shape == (rows * scale, 600 * scale, 3)
+    reduced = Image.fromarray(whole).resize(
+        (int(600 * scale), int(400 * scale)), Image.Resampling.BOX
+    )
+    assert np.abs(decoded - np.asarray(reduced, float)[: len(decoded)]).mean() < 2
 
 
 @pytest.mark.parametrize(
@@ -81,6 +107,8 @@ def test_jpeg_is_decoded_at_the_smallest_size_that_suffices(wanted, shape):
 def test_corrupt_bytes(content, message):
     with pytest.raises(CorruptRecordError, match=message):
         decode_rgb(content)
+    with pytest.raises(CorruptRecordError, match=message):
+        decode_rgb_fast(content, rows=20)
 
 
 def test_size_of_no_image():

@@ -30,9 +30,10 @@ def random_image(seed, size=(90, 70)):
     return Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
 
 
-def encode(image, mode="RGB", file_format="JPEG"):
+def encode(image, mode="RGB", file_format="JPEG", **options):
     buffer = io.BytesIO()
-    options = {"quality": 95} if file_format == "JPEG" else {}
+    if file_format == "JPEG":
+        options["quality"] = 95
     image.convert(mode).save(buffer, file_format, **options)
     return buffer.getvalue()
 

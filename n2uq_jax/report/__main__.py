@@ -1,0 +1,31 @@
+"""Draws the pictures of a run: ``python -m n2uq_jax.report --workdir DIR``."""
+
+import argparse
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Reads the flags and writes the report.
+
+    Args:
+      arguments: instead of the command line's.
+    """
+    parser = argparse.ArgumentParser(prog="python -m n2uq_jax.report", description=__doc__)
+    parser.add_argument("--workdir", required=True, help="what python -m n2uq_jax.main wrote")
+    parser.add_argument("--data_dir", help="where the data are now, if they have moved")
+    flags = parser.parse_args(arguments)
+
+    from absl import logging
+
+    from n2uq_jax.report.workdir import write_report
+
+    logging.set_verbosity(logging.ERROR)  # Orbax warns that the checkpoints are only read
+
+    try:
+        write_report(flags.workdir, data_dir=flags.data_dir)
+    except FileNotFoundError as error:
+        parser.error(str(error))
+
+
+if __name__ == "__main__":
+    main()

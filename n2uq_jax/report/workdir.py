@@ -1,0 +1,107 @@
+"""The report of a run, from its workdir."""
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from rich.console import Console
+from rich.table import Table
+
+from n2uq_jax import data
+from n2uq_jax.report.curves import read_metrics
+from n2uq_jax.report.figures import write_figures
+from n2uq_jax.report.size import model_bytes
+from n2uq_jax.training.workdir import load, make_model, open_dataset, read_workdir
+
+
+def write_report(
+    workdir: str | os.PathLike[str],
+    *,
+    data_dir: str | None = None,
+    console: Console | None = None,
+) -> list[Path]:
+    """Prints a table of a run's stages and draws its pictures anew.
+
+    Where the data set is not at hand, the staircases have no histogram behind them.
+
+    Args:
+      workdir: what ``python -m n2uq_jax.main`` wrote.
+      data_dir: where the data are now, if they have moved.
+      console: where the table goes; None for the terminal.
+
+    Returns:
+      The pictures, in the workdir's ``figures/``.
+
+    Raises:
+      FileNotFoundError: if it is no workdir, or has no metrics or no checkpoint yet.
+    """
+    workdir = Path(workdir)
+    console = console or Console()
+    contents = read_workdir(workdir)
+    console.print(stage_table(contents, workdir / "metrics.jsonl"))
+    precision = jax.enable_x64(True) if contents["config"]["x64"] else contextlib.nullcontext()
+    with precision:
+        model = load(workdir)
+        try:
+            sample = _sample(contents, data_dir)
+        except FileNotFoundError as missing:
+            console.print(f"The staircases have no histograms: {missing}")
+            sample = None
+        written = write_figures(model, workdir / "metrics.jsonl", sample, workdir / "figures")
+    for path in written:
+        console.print(f"wrote {path}")
+    return written
+
+
+def stage_table(contents: dict[str, Any], metrics_path: Path) -> Table:
+    """Lists accuracy and size of every stage that was evaluated.
+
+    Args:
+      contents: a workdir's ``config.json``.
+      metrics_path: its ``metrics.jsonl``.
+
+    Returns:
+      One row a stage: its last and its best evaluation, and the bytes of its network.
+    """
+    config = contents["config"]
+    metrics = read_metrics(metrics_path)
+    table = Table(title=f"{config['model']['name']} on {config['data']['name']}")
+    for column in ("stage", "network", "epochs", "top-1", "best", "top-5", "bytes"):
+        left = column in ("stage", "network")
+        table.add_column(column, justify="left" if left else "right")
+    for stage in config["stages"]:
+        if "eval" not in metrics.get(stage, {}):
+            continue
+        curve, quantized = metrics[stage]["eval"], config[stage]["quantized"]
+        bits = f"W{config['model']['w_bits']}A{config['model']['a_bits']}"
+        table.add_row(
+            stage,
+            bits if quantized else "float32",
+            f"{curve['epoch'][-1]:g}",
+            f"{curve['top1'][-1]:.2%}",
+            f"{np.max(curve['top1']):.2%}",
+            f"{curve['top5'][-1]:.2%}",
+            f"{_bytes(contents, quantized):,}",
+        )
+    return table
+
+
+def _bytes(contents: dict[str, Any], quantized: bool) -> int:
+    model = nnx.eval_shape(
+        lambda: make_model(
+            contents["config"]["model"], contents["dataset"], quantized=quantized, seed=0
+        )
+    )
+    return model_bytes(model)
+
+
+def _sample(contents: dict[str, Any], data_dir: str | None) -> jax.Array:
+    config, known = contents["config"], contents["dataset"]
+    dataset = open_dataset(config["data"], data_dir)
+    batch = next(data.eval_batches(dataset, config["eval_batch_size"]))
+    return data.normalise(jnp.asarray(batch["image"]), known["mean"], known["std"])

@@ -1,0 +1,108 @@
+import io
+import json
+
+import pytest
+from flax import nnx
+from rich.console import Console
+
+from n2uq_jax import data
+from n2uq_jax.nn import BatchNorm, QuantLinear
+from n2uq_jax.report import workdir as module
+from n2uq_jax.report.__main__ import main
+from n2uq_jax.report.figures import observe, write_figures
+from n2uq_jax.report.workdir import write_report
+from n2uq_jax.training.config import default_config
+from n2uq_jax.training.workdir import open_workdir
+
+
+class Tiny(nnx.Module):
+    def __init__(self, rngs, a_bits=2):
+        self.norm = BatchNorm(64, rngs=rngs)
+        if a_bits is None:
+            self.linear = nnx.Linear(64, 3, rngs=rngs)
+        else:
+            self.linear = QuantLinear(64, 3, w_bits=2, a_bits=a_bits, rngs=rngs)
+
+    def __call__(self, images):
+        return self.linear(self.norm(images.reshape(-1, 64)))
+
+
+METRICS = [
+    ("float", "train", 1, 2.0, 0.25, 0.5),
+    ("float", "eval", 1, 1.0, 0.5, 0.75),
+    ("quantized", "eval", 1, 1.0, 0.625, 0.875),
+    ("quantized", "eval", 2, 1.0, 0.375, 0.8125),
+]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """A workdir of two evaluated stages, and the network that is loaded from it."""
+    config = default_config()
+    config.model.width = 4
+    open_workdir(tmp_path, config, data.load("digits"))
+    names = ("stage", "kind", "step", "loss", "top1", "top5")
+    rows = [dict(zip(names, row, strict=True), epoch=row[2]) for row in METRICS]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    model = Tiny(nnx.Rngs(0))
+    monkeypatch.setattr(module, "load", lambda _: model)
+    return tmp_path
+
+
+def report(run, **options):
+    text = io.StringIO()
+    written = write_report(run, console=Console(file=text, width=200), **options)
+    return text.getvalue(), [path.relative_to(run).as_posix() for path in written]
+
+
+def test_table_and_pictures(run):
+    text, written = report(run)
+    assert written == ["figures/training_curves.png", "figures/staircases.png"]
+    assert all((run / name).read_bytes()[:4] == b"\x89PNG" for name in written)
+    rows = [line.replace("│", " ").split() for line in text.splitlines()]
+    assert "resnet8 on digits" in text
+    by_stage = {row[0]: row for row in rows if row}
+    assert by_stage["float"][1:6] == ["float32", "1", "50.00%", "50.00%", "75.00%"]
+    assert by_stage["quantized"][1:6] == ["W2A2", "2", "37.50%", "62.50%", "81.25%"]
+    sizes = [int(by_stage[stage][6].replace(",", "")) for stage in ("float", "quantized")]
+    assert sizes[0] > 3 * sizes[1] > 0
+
+
+def test_staircases_without_the_data(run, monkeypatch):
+    def missing(*_):
+        raise FileNotFoundError("no digits here")
+
+    monkeypatch.setattr(module, "open_dataset", missing)
+    text, written = report(run)
+    assert "no histograms: no digits here" in text
+    assert "figures/staircases.png" in written
+
+
+def test_data_that_have_moved_reach_the_data_set(run):
+    with pytest.raises(ValueError, match="data_dir: /elsewhere"):
+        report(run, data_dir="/elsewhere")
+
+
+def test_a_float_network_has_curves_alone(run, tmp_path):
+    model = Tiny(nnx.Rngs(0), a_bits=None)
+    written = write_figures(model, run / "metrics.jsonl", None, tmp_path / "new")
+    assert [path.name for path in written] == ["training_curves.png"]
+
+
+def test_observing_leaves_the_network_as_it_is():
+    model = Tiny(nnx.Rngs(0))
+    images = nnx.Rngs(1).normal((5, 8, 8, 1)) + 3
+    seen = observe(model, images)
+    assert seen["linear/input_quantizer"].shape == (5 * 64,)
+    # Running statistics are 0 and 1, so evaluation passes the images on.
+    assert seen["linear/input_quantizer"].mean() == pytest.approx(3, abs=0.2)
+    assert int(model.norm.num_batches[...]) == 0
+    assert not model.norm.use_running_average
+
+
+def test_the_command(run, capsys):
+    main([f"--workdir={run}"])
+    assert "training_curves.png" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="2"):
+        main([f"--workdir={run / 'nothing'}"])
+    assert "nothing/config.json does not exist" in capsys.readouterr().err

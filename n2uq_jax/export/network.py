@@ -3,6 +3,7 @@
 import dataclasses
 import os.path
 from collections.abc import Collection, Iterable
+from typing import Literal
 
 import numpy as np
 
@@ -125,6 +126,8 @@ class Network:
       ranges: of every value that holds integers.
       products: every product of codes, in order.
       quantizers: every activation quantizer, in order.
+      segments: for each operation, the one that ends its arithmetic chain: a product, a quantizer
+        or a barrier; or the string ``"outputs"``.
       shared: float values that several of the arithmetic chains read, although the model does not
         isolate them; a compiler may round them differently for each reader.
       constants: by name, the values that do not depend on the data and that everything else is
@@ -146,7 +149,7 @@ class Network:
                 self._add_quantizer(name, op)
             else:
                 self._add_range(op)
-        self.shared = _shared_values(graph, self.ranges)
+        self.segments, self.shared = _segments(graph, self.ranges)
         self.constants = self._constants()
 
     def _name(self, values: Iterable[Value], kind: str, taken: set[str]) -> str:
@@ -334,18 +337,22 @@ def _range(name: str, operands: list[Range]) -> Range:
     return min(r[0] for r in operands), max(r[1] for r in operands)
 
 
-def _shared_values(graph: Graph, ranges: dict[Value, Range]) -> set[Value]:
-    """Finds float values that several chains read, and that nothing isolates."""
+def _segments(
+    graph: Graph, ranges: dict[Value, Range]
+) -> tuple[dict[Op, Op | Literal["outputs"]], set[Value]]:
+    """Cuts the trace into chains, and finds what several read although nothing isolates it."""
     readers = graph.consumers()
-    chain: dict[Op, object] = {}
+    chain: dict[Op, Op | Literal["outputs"]] = {}
     shared: set[Value] = set()
     for op in reversed(graph.ops):
         results = [v for v in op.outputs if v in graph.from_data]
         is_end = op.primitive is None or op.name == "optimization_barrier"
-        ends: set[object] = {chain[reader] for v in results for reader in readers.get(v, [])}
+        ends: set[Op | Literal["outputs"]] = {
+            chain[reader] for v in results for reader in readers.get(v, [])
+        }
         if any(v in graph.outputs for v in results):
             ends.add("outputs")
         chain[op] = next(iter(ends)) if len(ends) == 1 and not is_end else op
         if len(ends) > 1 and not is_end and not any(v in ranges for v in results):
             shared.update(results)
-    return shared
+    return chain, shared

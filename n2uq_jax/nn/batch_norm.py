@@ -1,6 +1,7 @@
 """Batch normalization with PyTorch's running variance."""
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 
@@ -8,7 +9,8 @@ class BatchNorm(nnx.BatchNorm):
     r"""``nnx.BatchNorm`` whose running variance is unbiased, with the paper's constants.
 
     The batch is normalized by its biased variance, as everywhere; what is averaged for
-    evaluation is :math:`\frac{n}{n-1}` times it, over the ``n`` values of a channel.
+    evaluation is :math:`\frac{n}{n-1}` times it, over the ``n`` values of a channel. As in PyTorch
+    the layer counts its training batches in ``num_batches``, which nothing here reads.
 
     Args:
       num_features: size of the input's last axis.
@@ -28,6 +30,11 @@ class BatchNorm(nnx.BatchNorm):
         **kwargs,
     ):
         super().__init__(num_features, momentum=momentum, epsilon=epsilon, rngs=rngs, **kwargs)
+        # nnx.BatchNorm keeps these in float32 whatever the dtype of the parameters.
+        dtype = jnp.promote_types(self.param_dtype, jnp.float32)
+        self.mean = nnx.BatchStat(self.mean[...].astype(dtype))
+        self.var = nnx.BatchStat(self.var[...].astype(dtype))
+        self.num_batches = nnx.BatchStat(jnp.zeros((), jnp.int32))
 
     def __call__(
         self,
@@ -45,4 +52,5 @@ class BatchNorm(nnx.BatchNorm):
             n = x.size // self.num_features
             kept = self.momentum * before
             self.var[...] = kept + (self.var[...] - kept) * (n / max(n - 1, 1))
+            self.num_batches[...] += 1
         return y

@@ -51,6 +51,7 @@ def conv(
     *,
     groups: int = 1,
     quantized: bool = True,
+    quantize_input: bool = True,
     precision: Precision,
     rngs: nnx.Rngs,
 ) -> nnx.Conv:
@@ -63,6 +64,7 @@ def conv(
       stride: of both axes.
       groups: feature group count.
       quantized: False keeps the layer float whatever the precision says.
+      quantize_input: False for a quantized layer that takes a QArray.
       precision: bit widths and dtypes.
       rngs: the key stream ``params``.
 
@@ -72,7 +74,8 @@ def conv(
     shared = {
         "kernel_size": (kernel_size, kernel_size),
         "strides": (stride, stride),
-        "padding": [(kernel_size // 2, kernel_size // 2)] * 2,
+        # A tuple, so that the network's GraphDef can be a static argument of jax.jit.
+        "padding": ((kernel_size // 2, kernel_size // 2),) * 2,
         "feature_group_count": groups,
         "use_bias": False,
         "kernel_init": nnx.initializers.variance_scaling(2.0, "fan_out", "normal"),
@@ -81,9 +84,8 @@ def conv(
     }
     if not quantized or precision.w_bits is None:
         return nnx.Conv(in_features, out_features, **shared)
-    return QuantConv(
-        in_features, out_features, w_bits=precision.w_bits, a_bits=precision.a_bits, **shared
-    )
+    a_bits = precision.a_bits if quantize_input else None
+    return QuantConv(in_features, out_features, w_bits=precision.w_bits, a_bits=a_bits, **shared)
 
 
 class ConvUnit(nnx.Module):

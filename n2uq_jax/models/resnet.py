@@ -26,7 +26,7 @@ SMALL_DEPTHS = {f"resnet{6 * n + 2}": n for n in (1, 2, 3, 5, 7, 9)}
 class ResNet(nnx.Module):
     """A residual network of pre-activation N2UQ blocks.
 
-    The first convolution and the last linear layer stay float.
+    The first convolution and the last linear layer stay float; a ReLU follows the first one.
 
     Args:
       blocks: ``"basic"`` (two 3x3 convolutions) or ``"bottleneck"`` (1x1, 3x3, 1x1, four times as
@@ -105,7 +105,7 @@ class ResNet(nnx.Module):
         Returns:
           Logits, shape ``(batch, num_classes)``.
         """
-        x = self.norm(self.conv(images))
+        x = nnx.relu(self.norm(self.conv(images)))
         if self.pool:
             x = nnx.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
         x = boundary(x)

@@ -13,6 +13,7 @@ __version__ = "0.1.0.dev0"
 # Imported on first use, so that `import n2uq_jax` needs jax, flax and numpy alone.
 _LAZY: dict[str, str] = {
     "load": "n2uq_jax.training.workdir",
+    "load_artifact": "n2uq_jax.export.artifact",
 }
 
 

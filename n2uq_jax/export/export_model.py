@@ -65,6 +65,7 @@ def export_model(
     formats: Sequence[str] = ("stablehlo",),
     preprocessing: dict[str, Any] | None = None,
     class_names: Sequence[str] | None = None,
+    source: dict[str, Any] | None = None,
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> Exported:
@@ -79,6 +80,7 @@ def export_model(
       formats: among :data:`FORMATS`.
       preprocessing: how an image becomes the network's input; JSON-able, goes to the manifest.
       class_names: one a logit.
+      source: where the network comes from; JSON-able, goes to the manifest.
       overwrite: replace an artifact that is there.
       progress: told about each step.
 
@@ -133,6 +135,7 @@ def export_model(
         "classes": classes,
         "class_names": list(class_names) if class_names else None,
         "preprocessing": preprocessing,
+        "source": source,
         "tensors": describe_tensors(packed, packings),
         "program": describe(program),
     }

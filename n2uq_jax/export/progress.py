@@ -1,0 +1,34 @@
+"""The progress bar of the command line."""
+
+import contextlib
+from collections.abc import Iterator
+
+from n2uq_jax.export.build import Progress
+
+
+@contextlib.contextmanager
+def progress_bar() -> Iterator[Progress]:
+    """Shows a bar for each step of an export, on the terminal's error stream.
+
+    Yields:
+      What :func:`~n2uq_jax.export.export_model.export_model` takes as ``progress``.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+
+    columns = (
+        TextColumn("{task.description:28}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Bars(*columns, console=Console(stderr=True)) as bars:
+        tasks: dict[str, int] = {}
+
+        def progress(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done, total=total)  # type: ignore[arg-type]
+
+        yield progress

@@ -1,0 +1,115 @@
+"""Exports the trained network of a workdir, and evaluates an artifact on its data set."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from n2uq_jax import data
+from n2uq_jax.export.artifact import check_target, load_artifact
+from n2uq_jax.export.build import Progress, silent
+from n2uq_jax.export.export_model import Exported, export_model
+from n2uq_jax.training.workdir import load, open_dataset, read_workdir
+
+
+def export_workdir(
+    workdir: str | os.PathLike[str],
+    directory: str | os.PathLike[str],
+    *,
+    formats: Sequence[str] = ("stablehlo",),
+    images: int = 1000,
+    stage: str | None = None,
+    data_dir: str | None = None,
+    overwrite: bool = False,
+    progress: Progress = silent,
+    **options: Any,
+) -> Exported:
+    """Exports a trained network; the comparison runs on its evaluation images.
+
+    Args:
+      workdir: what ``python -m n2uq_jax.main`` wrote.
+      directory: the artifact to write.
+      formats: as in :func:`~n2uq_jax.export.export_model.export_model`.
+      images: how many evaluation images to compare on; 0 for noise, without the data set.
+      stage: training stage; None for the last that has a checkpoint.
+      data_dir: where the data are now; None for where they were in training.
+      overwrite: replace an artifact that is there.
+      progress: told about each step.
+      **options: further arguments of ``export_model``.
+
+    Returns:
+      The program, the proof and the report.
+
+    Raises:
+      FileNotFoundError: if the workdir, a checkpoint or the data set is missing.
+      FileExistsError: if the directory is taken.
+    """
+    check_target(Path(directory), overwrite)
+    contents = read_workdir(workdir)
+    settings, about = contents["config"]["data"], contents["dataset"]
+    model = load(workdir, stage=stage)
+    compared = None
+    if images:
+        dataset = open_dataset(settings, data_dir)
+        batches = [batch["image"] for batch in _batches(dataset, min(images, 100), images)]
+        compared = np.concatenate(batches)[:images]
+    return export_model(
+        model,
+        directory,
+        image_shape=about["image_shape"],
+        images=compared,
+        formats=formats,
+        preprocessing=about["preprocessing"],
+        class_names=about["class_names"],
+        source={"data": settings, "stage": stage},
+        overwrite=overwrite,
+        progress=progress,
+        **options,
+    )
+
+
+def evaluate_artifact(
+    directory: str | os.PathLike[str], *, data_dir: str | None = None, batch_size: int = 100
+) -> dict[str, float]:
+    """Evaluates an integer model on the evaluation images of the data set it was trained for.
+
+    Args:
+      directory: an artifact that was exported from a workdir.
+      data_dir: where the data are now; None for where they were in training.
+      batch_size: images at a time.
+
+    Returns:
+      ``top1``, ``top5`` and the number of ``images``.
+
+    Raises:
+      FileNotFoundError: if the artifact or the data set is missing.
+      ValueError: if the artifact does not say what it was trained on.
+    """
+    artifact = load_artifact(directory)
+    source = artifact.manifest["source"]
+    if source is None:
+        raise ValueError(f"artifact {directory} was not exported from a workdir: it has no data.")
+    dataset = open_dataset(source["data"], data_dir)
+    right = {1: 0.0, 5: 0.0}
+    count = 0.0
+    for batch in _batches(dataset, batch_size, len(dataset.evaluation)):
+        ranked = np.argsort(-np.asarray(artifact(batch["image"])), axis=-1, kind="stable")
+        hits = ranked == batch["label"][:, None]
+        for k in right:
+            right[k] += float((hits[:, :k].any(1) * batch["weight"]).sum())
+        count += float(batch["weight"].sum())
+    return {"top1": right[1] / count, "top5": right[5] / count, "images": int(count)}
+
+
+def _batches(dataset: data.Dataset, batch_size: int, images: int) -> Iterator[dict[str, Any]]:
+    """Yields evaluation batches, normalized, with at least ``images`` images if there are."""
+    seen = 0
+    for batch in data.eval_batches(dataset, batch_size):
+        image = data.normalise(jnp.asarray(batch["image"]), dataset.mean, dataset.std)
+        yield {**batch, "image": np.asarray(image)}
+        seen += batch_size
+        if seen >= images:
+            return

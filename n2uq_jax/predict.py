@@ -1,0 +1,106 @@
+"""Classifies images with an integer model: ``python -m n2uq_jax.predict --artifact A IMAGE…``."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from absl import app, flags
+
+_ARTIFACT = flags.DEFINE_string("artifact", None, "A folder that n2uq_jax.export wrote.")
+_TOP = flags.DEFINE_integer("top", 5, "Classes to print for each image.", lower_bound=1)
+
+
+def predict(
+    directory: str | os.PathLike[str], paths: Sequence[str], top: int = 5
+) -> list[list[tuple[str, float]]]:
+    """Classifies image files.
+
+    Args:
+      directory: an artifact.
+      paths: image files.
+      top: how many classes to return.
+
+    Returns:
+      For each image the likeliest classes, as (name, probability).
+
+    Raises:
+      FileNotFoundError: if the artifact or an image is missing.
+      ValueError: if a file is no image, or the artifact does not say how to preprocess one.
+    """
+    from n2uq_jax.export.artifact import load_artifact
+
+    artifact = load_artifact(directory)
+    names = artifact.manifest["class_names"]
+    results = []
+    for path in paths:
+        image = read_image(path, artifact.manifest["preprocessing"])
+        logits = np.asarray(artifact(image[None]))[0].astype(np.float64)
+        odds = np.exp(logits - logits.max())
+        likeliest = np.argsort(-odds, kind="stable")[:top]
+        results.append(
+            [(names[i] if names else f"class {i}", float(odds[i] / odds.sum())) for i in likeliest]
+        )
+    return results
+
+
+def read_image(path: str, preprocessing: dict[str, Any] | None) -> np.ndarray:
+    """Reads an image file as the network's input.
+
+    Args:
+      path: of any format that Pillow reads.
+      preprocessing: what the manifest says: ``"resize"`` to (height, width), or
+        ``"resize_shorter_side"`` and ``"center_crop"``; ``"channels"``, ``"mean"``, ``"std"``.
+
+    Returns:
+      float32, shape ``(height, width, channels)``.
+
+    Raises:
+      FileNotFoundError: if there is no such file.
+      ValueError: if it is no image, or the preprocessing is not known.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    if preprocessing is None:
+        raise ValueError("the artifact does not say how to preprocess an image.")
+    try:
+        with Image.open(path) as file:
+            image = file.convert("L" if preprocessing["channels"] == "grey" else "RGB")
+    except UnidentifiedImageError as error:
+        raise ValueError(f"{path} is no image that Pillow reads.") from error
+    if "resize" in preprocessing:
+        height, width = preprocessing["resize"]
+        if image.size != (width, height):
+            image = image.resize((width, height), Image.Resampling.BILINEAR)
+    else:
+        image = _center_crop(
+            image, preprocessing["resize_shorter_side"], preprocessing["center_crop"]
+        )
+    pixels = np.asarray(image, np.float32)
+    pixels = pixels.reshape(*pixels.shape[:2], -1) / 255
+    mean, std = (np.asarray(preprocessing[key], np.float32) for key in ("mean", "std"))
+    return (pixels - mean) / std
+
+
+def _center_crop(image, shorter_side: int, size: Sequence[int]):
+    from PIL import Image
+
+    width, height = (int(shorter_side * side / min(image.size)) for side in image.size)
+    resized = image.resize((width, height), Image.Resampling.BILINEAR)
+    top, left = round((height - size[0]) / 2), round((width - size[1]) / 2)
+    return resized.crop((left, top, left + size[1], top + size[0]))
+
+
+def main(argv: list[str]) -> None:
+    """Reads the flags, classifies and prints."""
+    if len(argv) < 2:
+        raise app.UsageError("name at least one image")
+    for path, classes in zip(argv[1:], predict(_ARTIFACT.value, argv[1:], _TOP.value), strict=True):
+        print(path)
+        for name, probability in classes:
+            print(f"  {probability:6.1%}  {name}")
+
+
+if __name__ == "__main__":
+    flags.mark_flag_as_required("artifact")
+    app.run(main)

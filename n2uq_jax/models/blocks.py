@@ -1,6 +1,7 @@
 """The pre-activation units that the paper's networks are made of."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -38,7 +39,7 @@ class Precision:
             )
 
     @property
-    def dtypes(self) -> dict[str, Dtype]:
+    def dtypes(self) -> dict[str, Any]:
         """The arguments ``dtype`` and ``param_dtype`` of a layer."""
         return {"dtype": self.dtype, "param_dtype": self.param_dtype}
 
@@ -71,7 +72,7 @@ def conv(
     Returns:
       A QuantConv, or an ``nnx.Conv`` in a float network.
     """
-    shared = {
+    shared: dict[str, Any] = {
         "kernel_size": (kernel_size, kernel_size),
         "strides": (stride, stride),
         # A tuple, so that the network's GraphDef can be a static argument of jax.jit.

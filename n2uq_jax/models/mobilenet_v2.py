@@ -1,5 +1,7 @@
 """The N2UQ MobileNetV2."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -60,7 +62,7 @@ class InvertedResidual(nnx.Module):
         rngs: nnx.Rngs,
     ):
         hidden = expansion * in_features
-        shared = {"precision": precision, "rngs": rngs}
+        shared: dict[str, Any] = {"precision": precision, "rngs": rngs}
         self.units = nnx.List(
             [
                 ConvUnit(in_features, hidden, 1, **shared),
@@ -112,7 +114,7 @@ class MobileNetV2(nnx.Module):
         rngs: nnx.Rngs,
     ):
         precision = Precision(w_bits, a_bits, dtype, param_dtype)
-        shared = {"precision": precision, "rngs": rngs}
+        shared: dict[str, Any] = {"precision": precision, "rngs": rngs}
         self.conv = conv(in_features, STEM_FEATURES, 3, 2, quantized=False, **shared)
         self.norm = BatchNorm(STEM_FEATURES, rngs=rngs, **precision.dtypes)
         self.blocks = nnx.List([InvertedResidual(*shape, **shared) for shape in block_shapes()])
@@ -134,5 +136,6 @@ class MobileNetV2(nnx.Module):
         x = boundary(nnx.relu6(self.norm(self.conv(images))))
         for block in self.blocks:
             x = block(x)
-        x = nnx.relu6(self.last_norm(self.last_conv(self.last_activation(x))))
+        x = self.last_conv(self.last_activation(x))  # type: ignore[arg-type]
+        x = nnx.relu6(self.last_norm(x))
         return self.head(x.mean((1, 2)))

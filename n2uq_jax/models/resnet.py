@@ -83,10 +83,10 @@ class ResNet(nnx.Module):
         self.norm = BatchNorm(widths[0], rngs=rngs, **precision.dtypes)
         self.pool = imagenet
         make_block = {"basic": basic_block, "bottleneck": bottleneck_block}[blocks]
-        self.stages = nnx.List()
+        self.stages: nnx.List = nnx.List()
         features = widths[0]
         for i, (depth, width) in enumerate(zip(depths, widths, strict=True)):
-            stage = nnx.List()
+            stage: nnx.List = nnx.List()
             for j in range(depth):
                 stride = 2 if i > 0 and j == 0 else 1
                 block, features = make_block(
@@ -168,5 +168,5 @@ def create_resnet(name: str, *, width: int = 16, **kwargs) -> ResNet:
     if name in SMALL_DEPTHS:
         depths, widths = [SMALL_DEPTHS[name]] * 3, [width, 2 * width, 4 * width]
         return ResNet("basic", depths, widths, stem="small", **kwargs)
-    blocks, depths = IMAGENET_DEPTHS[name]
-    return ResNet(blocks, depths, [64, 128, 256, 512], **kwargs)
+    blocks, stage_depths = IMAGENET_DEPTHS[name]
+    return ResNet(blocks, stage_depths, [64, 128, 256, 512], **kwargs)

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -45,7 +46,7 @@ class ConvNorm(nnx.Module):
         precision: Precision,
         rngs: nnx.Rngs,
     ):
-        shared = {"precision": precision, "rngs": rngs}
+        shared: dict[str, Any] = {"precision": precision, "rngs": rngs}
         self.conv = conv(in_features, out_features, kernel_size, stride, groups=groups, **shared)
         self.norm = BatchNorm(out_features, rngs=rngs, **precision.dtypes)
         self.activation = activation
@@ -78,8 +79,8 @@ class ResidualBlock(nnx.Module):
         precision: Precision,
         rngs: nnx.Rngs,
     ):
-        shared = {"precision": precision, "rngs": rngs}
-        unit = functools.partial(ConvNorm, **shared)
+        shared: dict[str, Any] = {"precision": precision, "rngs": rngs}
+        unit = functools.partial(ConvNorm, precision=precision, rngs=rngs)
         if blocks == "basic":
             out = width
             units = [unit(in_features, width, 3, stride, activation=nnx.relu), unit(width, out, 3)]
@@ -133,12 +134,12 @@ class TorchvisionResNet(nnx.Module):
         rngs: nnx.Rngs,
     ):
         precision = Precision(None, None, dtype, param_dtype)
-        shared = {"precision": precision, "rngs": rngs}
+        shared: dict[str, Any] = {"precision": precision, "rngs": rngs}
         self.stem = ConvNorm(3, 64, 7, 2, activation=nnx.relu, **shared)
-        self.stages = nnx.List()
+        self.stages: nnx.List = nnx.List()
         features = 64
         for i, depth in enumerate(depths):
-            stage = nnx.List()
+            stage: nnx.List = nnx.List()
             for j in range(depth):
                 stride = 2 if i > 0 and j == 0 else 1
                 stage.append(ResidualBlock(blocks, features, 64 * 2**i, stride, **shared))
@@ -219,7 +220,7 @@ class TorchvisionMobileNetV2(nnx.Module):
         rngs: nnx.Rngs,
     ):
         precision = Precision(None, None, dtype, param_dtype)
-        shared = {"precision": precision, "rngs": rngs}
+        shared: dict[str, Any] = {"precision": precision, "rngs": rngs}
         self.stem = ConvNorm(3, STEM_FEATURES, 3, 2, activation=nnx.relu6, **shared)
         self.blocks = nnx.List([InvertedResidual(*shape, **shared) for shape in block_shapes()])
         self.last = ConvNorm(GROUPS[-1][1], LAST_FEATURES, 1, activation=nnx.relu6, **shared)

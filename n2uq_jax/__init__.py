@@ -12,6 +12,7 @@ __version__ = "0.1.0.dev0"
 
 # Imported on first use, so that `import n2uq_jax` needs jax, flax and numpy alone.
 _LAZY: dict[str, str] = {
+    "interop": "n2uq_jax.interop",
     "load": "n2uq_jax.training.workdir",
     "load_artifact": "n2uq_jax.export.artifact",
 }
@@ -19,5 +20,6 @@ _LAZY: dict[str, str] = {
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
-        return getattr(importlib.import_module(_LAZY[name]), name)
+        module = importlib.import_module(_LAZY[name])
+        return module if module.__name__ == f"{__name__}.{name}" else getattr(module, name)
     raise AttributeError(f"module 'n2uq_jax' has no attribute {name!r}")

@@ -92,20 +92,52 @@ class Constant:
 Entry = Tensor | Constant
 
 
-def conv(name: str, layer: nnx.Conv) -> Iterator[Entry]:
+@dataclasses.dataclass(frozen=True)
+class LoadReport:
+    """What a state dict left alone in a network.
+
+    Args:
+      loaded: how many parameters got new values.
+      initial: the "/"-joined paths of the parameters that stayed at their initial value.
+    """
+
+    loaded: int
+    initial: tuple[str, ...]
+
+    @classmethod
+    def of(cls, m: nnx.Module, entries: Sequence[Entry]) -> "LoadReport":
+        """Returns the report on a network whose ``entries`` were loaded."""
+        written = {id(entry.variable) for entry in entries if isinstance(entry, Tensor)}
+        paths = {
+            id(variable): "/".join(map(str, path))
+            for path, variable in nnx.iter_graph(m)
+            if isinstance(variable, nnx.Param)
+        }
+        initial = tuple(path for key, path in paths.items() if key not in written)
+        return cls(len(paths) - len(initial), initial)
+
+    def __str__(self) -> str:
+        total = self.loaded + len(self.initial)
+        text = f"loaded {self.loaded} of {total} parameters"
+        if not self.initial:
+            return text
+        return f"{text}; at their initial value: {', '.join(self.initial)}"
+
+
+def conv(name: str, layer: nnx.Conv) -> Iterator[Tensor]:
     """Yields the weight of a convolution without bias."""
     height, width, inputs, outputs = layer.kernel.shape
     yield Tensor(f"{name}.weight", layer.kernel, (outputs, inputs, height, width), (3, 2, 0, 1))
 
 
-def linear(name: str, layer: nnx.Linear) -> Iterator[Entry]:
+def linear(name: str, layer: nnx.Linear) -> Iterator[Tensor]:
     """Yields the weight and the bias of a linear layer."""
     inputs, outputs = layer.kernel.shape
     yield Tensor(f"{name}.weight", layer.kernel, (outputs, inputs), (1, 0))
     yield vector(f"{name}.bias", layer.bias)
 
 
-def batch_norm(name: str, layer: BatchNorm) -> Iterator[Entry]:
+def batch_norm(name: str, layer: BatchNorm) -> Iterator[Tensor]:
     """Yields the five tensors of a batch normalization."""
     yield vector(f"{name}.weight", layer.scale)
     yield vector(f"{name}.bias", layer.bias)
@@ -114,8 +146,9 @@ def batch_norm(name: str, layer: BatchNorm) -> Iterator[Entry]:
     yield Tensor(f"{name}.num_batches_tracked", layer.num_batches, (), integer=True)
 
 
-def vector(name: str, variable: nnx.Variable) -> Tensor:
+def vector(name: str, variable: nnx.Variable | None) -> Tensor:
     """Returns a tensor of the shape its variable has here."""
+    assert variable is not None, name
     return Tensor(name, variable, variable.shape)
 
 

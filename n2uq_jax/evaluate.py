@@ -5,7 +5,7 @@ import json
 from absl import app, flags
 from absl import logging as absl_logging
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "A folder that n2uq_jax.main wrote.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "A folder that n2uq_jax.main wrote.", required=True)
 _STAGE = flags.DEFINE_string("stage", None, "Training stage. Default: the last one.")
 _BEST = flags.DEFINE_bool("best", False, "The checkpoint of the highest top-1, not the newest.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Where the data are now, if they have moved.")
@@ -31,5 +31,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    flags.mark_flag_as_required("workdir")
     app.run(main)

@@ -29,6 +29,7 @@ class Checkpoints:
 
     def __init__(self, directory: Path, *, keep: int = 2, read_only: bool = False):
         preservation = ocp.checkpoint_managers
+        self.directory = directory
         self._manager = ocp.CheckpointManager(
             epath.Path(directory.absolute()),
             options=ocp.CheckpointManagerOptions(
@@ -132,7 +133,7 @@ class Checkpoints:
             return step, items, dict(restored.data)
         if failures:
             raise CheckpointError(
-                f"{self._manager.directory}: none of {len(failures)} checkpoints can be read: "
+                f"{self.directory}: none of {len(failures)} checkpoints can be read: "
                 + "; ".join(failures)
             )
         return None

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from n2uq_jax.nn import quantizer_inputs, quantizers
+from n2uq_jax.nn import QuantConv, QuantLinear, quantizer_inputs, quantizers
 from n2uq_jax.quantizers import effective_intervals, quantize_activation, quantize_weight
 from n2uq_jax.training.state import Network
 from n2uq_jax.training.step import Pixels
@@ -44,7 +44,7 @@ def make_diagnostics(
                     layer.in_scale[...],
                     layer.out_scale[...],
                 )
-                saturated += (q.codes == q.max_code).sum()
+                saturated += jnp.sum(q.codes == q.max_code)
                 total += x.size
         return {"min_interval": jnp.stack(smallest).min(), "saturated_share": saturated / total}
 
@@ -70,7 +70,7 @@ def make_weight_codes(network: Network) -> Callable[[nnx.State, nnx.State], dict
                 (quantize_weight(m.kernel[...], m.w_bits).codes - 1) / 2
             ).astype(jnp.int8)
             for path, m in nnx.iter_modules(model)
-            if getattr(m, "w_bits", None) is not None
+            if isinstance(m, QuantConv | QuantLinear)
         }
 
     return weight_codes

@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 from ml_collections import ConfigDict
 from rich.console import Console
@@ -148,6 +149,6 @@ def _finish(
         from n2uq_jax.report.figures import write_figures
 
         sample = next(data.eval_batches(dataset, config.eval_batch_size))["image"]
-        images = data.normalise(sample, dataset.mean, dataset.std)
+        images = data.normalise(jnp.asarray(sample), dataset.mean, dataset.std)
         for path in write_figures(model, workdir / "metrics.jsonl", images, workdir / "figures"):
             console.print(f"wrote {path}")

@@ -22,7 +22,7 @@ from n2uq_jax.training.metrics import MetricsWriter
 from n2uq_jax.training.optimizer import learning_rate_schedule, make_optimizer
 from n2uq_jax.training.preemption import Preemption
 from n2uq_jax.training.state import Network, TrainState, create_state, take_apart
-from n2uq_jax.training.step import Pixels, Teacher, make_eval_step, make_train_step
+from n2uq_jax.training.step import Pixels, make_eval_step, make_train_step
 
 logger = logging.getLogger(__name__)
 
@@ -105,22 +105,22 @@ def train_stage(stage: Stage, model: nnx.Module, teacher: nnx.Module | None) -> 
     start, state, data_state = _resume(stage, state)
 
     evaluate_now = _evaluator(stage, network)
+    metrics: dict[str, float] = {}
     if start >= stage.total_steps:
         metrics = evaluate_now(state, start, write=False)
         _put_back(model, state)
         return metrics
 
-    teacher_parts, teacher_state = None, None
+    teacher_graphdef, teacher_state = None, None
     if teacher is not None:
-        graphdef, teacher_state = nnx.split(teacher)
-        teacher_parts = Teacher(graphdef, None)
+        teacher_graphdef, teacher_state = nnx.split(teacher)
         teacher_state = jax.device_put(teacher_state, sharding.replicated(stage.mesh))
     step_function = make_train_step(
         network,
         optimizer,
         stage.settings,
         stage.pixels,
-        teacher=teacher_parts,
+        teacher=teacher_graphdef,
         accumulate=stage.config.accumulate,
         batch_norm_groups=stage.mesh.size if stage.config.batch_norm == "per_device" else 1,
         state_sharding=shardings,
@@ -140,7 +140,6 @@ def train_stage(stage: Stage, model: nnx.Module, teacher: nnx.Module | None) -> 
     save_every = stage.config.checkpoint_every or stage.steps_per_epoch
     eval_every = max(1, round(stage.config.eval_every * stage.steps_per_epoch))
     put = lambda batch: sharding.put_batch(stage.mesh, batch)  # noqa: E731
-    metrics: dict[str, float] = {}
     with data.Prefetch(batches, put, stage.config.data.prefetch) as prefetch:
         for step in range(start + 1, stage.total_steps + 1):
             waiting = time.perf_counter()

@@ -52,8 +52,8 @@ def take_apart(model: nnx.Module) -> tuple[Network, nnx.State, nnx.State]:
     model.train()
     train = nnx.graphdef(model)
     model.eval()
-    evaluation, params, others = nnx.split(model, nnx.Param, ...)
-    return Network(train, evaluation), params, others
+    params, others = nnx.state(model, nnx.Param, ...)
+    return Network(train, nnx.graphdef(model)), params, others
 
 
 def create_state(

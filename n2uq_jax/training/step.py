@@ -16,18 +16,6 @@ from n2uq_jax.training.state import Network, TrainState, forward, forward_in_gro
 Batch = dict[str, jax.Array]
 
 
-class Teacher(NamedTuple):
-    """A float network in evaluation mode.
-
-    Args:
-      graphdef: its static half.
-      state: its arrays, passed to the step as an argument.
-    """
-
-    graphdef: nnx.GraphDef
-    state: nnx.State
-
-
 class Pixels(NamedTuple):
     """How images become the network's input.
 
@@ -52,7 +40,7 @@ def make_train_step(
     stage: ConfigDict,
     pixels: Pixels,
     *,
-    teacher: Teacher | None = None,
+    teacher: nnx.GraphDef | None = None,
     accumulate: int = 1,
     batch_norm_groups: int = 1,
     state_sharding: Any = None,
@@ -64,7 +52,7 @@ def make_train_step(
       optimizer: the transformation of gradients.
       stage: with ``label_weight``, ``label_smoothing`` and ``temperature``.
       pixels: normalization.
-      teacher: a network whose softmax is the target; None for labels.
+      teacher: static half of the network whose softmax is the target; None for labels.
       accumulate: number of microbatches whose gradients are averaged into one update.
       batch_norm_groups: parts of a microbatch with batch statistics of their own.
       state_sharding: shardings of the new state.
@@ -85,7 +73,7 @@ def make_train_step(
             logits, others = forward(network.train, params, others, images)
         teacher_logits = None
         if teacher is not None:
-            teacher_logits = nnx.merge(teacher.graphdef, teacher_state)(images)
+            teacher_logits = nnx.merge(teacher, teacher_state)(images)
         loss = classification_loss(
             logits,
             batch["label"],

@@ -1,0 +1,156 @@
+"""Whole runs of `python -m n2uq_jax.main`, and what kills and signals do to them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+import n2uq_jax as n2uq
+from n2uq_jax.training.metrics import read_metrics
+from n2uq_jax.training.state import flatten
+
+SETTINGS = [
+    "--config=digits_w2a2",
+    "--config.model.width=4",
+    "--config.model.stem_stride=2",
+    "--config.float.epochs=2",
+    "--config.quantized.epochs=2",
+    "--config.checkpoint_every=4",
+    "--config.log_every=1",
+    "--config.eval_every=1",
+    "--config.figures=False",
+]
+
+
+def start(workdir, *more):
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    environment.pop("XLA_FLAGS", None)
+    return subprocess.Popen(
+        [sys.executable, "-m", "n2uq_jax.main", *SETTINGS, f"--workdir={workdir}", *more],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+    )
+
+
+def finish(process):
+    output, _ = process.communicate(timeout=300)
+    return process.returncode, output
+
+
+def wait_for_lines(workdir, count, process):
+    """Waits until a run has written so many measurements."""
+    path = workdir / "metrics.jsonl"
+    while len(path.read_bytes().splitlines() if path.exists() else []) < count:
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.01)
+
+
+def parameters(workdir):
+    return {name: np.asarray(v) for name, v in flatten(nnx.state(n2uq.load(workdir))).items()}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("run") / "undisturbed"
+    code, output = finish(start(workdir))
+    assert code == 0, output
+    return workdir, output
+
+
+def test_a_run_leaves_what_it_promises(undisturbed):
+    workdir, output = undisturbed
+    for word in ("float (float32)", "quantized (W2A2)", "bytes"):
+        assert word in output
+    contents = json.loads((workdir / "config.json").read_text())
+    assert contents["config"]["model"]["width"] == 4
+    assert contents["dataset"]["num_classes"] == 10
+    lines = read_metrics(workdir / "metrics.jsonl")
+    steps = [m["step"] for m in lines if m["stage"] == "quantized" and m["kind"] == "train"]
+    assert steps == list(range(1, 23))
+    needed = {"loss", "top1", "top5", "images_per_second", "data_wait_share", "step_seconds"}
+    needed |= {"learning_rate", "quantizer_learning_rate", "min_interval", "saturated_share"}
+    assert needed <= lines[-3].keys()
+    assert "changed_code_share" in lines[-3]
+    evaluations = [m for m in lines if m["kind"] == "eval"]
+    assert [m["stage"] for m in evaluations] == ["float", "float", "quantized", "quantized"]
+    assert list((workdir / "tensorboard").glob("events.out.tfevents.*"))
+
+
+def test_load_gives_the_trained_network_back(undisturbed):
+    workdir, _ = undisturbed
+    model = n2uq.load(workdir)
+    assert len(n2uq.nn.quantizers(model)) == 8
+    assert n2uq.nn.quantizers(n2uq.load(workdir, stage="float")) == {}
+    twin = n2uq.load(workdir, best=True)
+    images = jax.numpy.ones((2, 8, 8, 1))
+    assert twin(images).shape == model(images).shape == (2, 10)
+    with pytest.raises(ValueError, match="stage must be one of float, quantized, got 'x'"):
+        n2uq.load(workdir, stage="x")
+    with pytest.raises(FileNotFoundError, match="workdir must be a folder"):
+        n2uq.load(workdir / "nothing")
+
+
+def test_evaluation_repeats_the_last_line(undisturbed):
+    workdir, _ = undisturbed
+    command = [sys.executable, "-m", "n2uq_jax.evaluate", f"--workdir={workdir}"]
+    output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+    metrics = json.loads(output.stdout)
+    last = read_metrics(workdir / "metrics.jsonl")[-1]
+    assert metrics["images"] == 355
+    for name in ("loss", "top1", "top5"):
+        assert metrics[name] == pytest.approx(last[name], abs=1e-6)
+
+
+def test_five_kills_change_nothing(undisturbed, tmp_path):
+    workdir = tmp_path / "killed"
+    # In the first stage, at its end, early and late in the second one.
+    for lines in (3, 14, 24, 30, 44):
+        process = start(workdir)
+        wait_for_lines(workdir, lines, process)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    code, output = finish(start(workdir))
+    assert code == 0, output
+    expected, got = parameters(undisturbed[0]), parameters(workdir)
+    assert expected.keys() == got.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(got[name], value, err_msg=name)
+    keys = [
+        [(m["stage"], m["kind"], m["step"], m["loss"]) for m in read_metrics(d / "metrics.jsonl")]
+        for d in (undisturbed[0], workdir)
+    ]
+    assert keys[0] == keys[1]
+
+
+def test_sigterm_saves_and_ends_politely(tmp_path):
+    workdir = tmp_path / "stopped"
+    process = start(workdir)
+    wait_for_lines(workdir, 5, process)
+    process.terminate()
+    code, output = finish(process)
+    assert code == 0, output
+    assert "Stopped by SIGTERM after saving stage float" in output
+    newest = max(int(p.name) for p in (workdir / "checkpoints" / "float").iterdir())
+    assert newest >= 5
+
+
+def test_another_configuration_is_refused_by_field(undisturbed):
+    code, output = finish(start(undisturbed[0], "--config.seed=1"))
+    assert code == 1
+    assert "config.seed was 0 and is now 1" in output
+
+
+def test_a_loss_that_is_not_finite_names_the_step(tmp_path):
+    more = ["--config.float.learning_rate=1e30", "--config.float.schedule=constant"]
+    code, output = finish(start(tmp_path / "diverged", *more))
+    assert code == 1
+    assert "the loss of stage 'float' is nan at step" in output

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
@@ -89,6 +90,20 @@ def put_batch(mesh: Mesh, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Arra
         name: jax.make_array_from_process_local_data(sharding, value)
         for name, value in batch.items()
     }
+
+
+def gather(mesh: Mesh, tree: Any) -> Any:
+    """Brings a state that is spread over devices and processes to every process, whole.
+
+    Args:
+      mesh: from :func:`make_mesh`.
+      tree: global arrays.
+
+    Returns:
+      The same structure of arrays on this process's first device.
+    """
+    whole = jax.jit(lambda tree: tree, out_shardings=replicated(mesh))(tree)
+    return jax.tree.map(lambda array: jnp.asarray(array.addressable_data(0)), whole)
 
 
 def check_batch(mesh: Mesh, name: str, size: int, parts: int = 1) -> None:

@@ -108,7 +108,7 @@ def train_stage(stage: Stage, model: nnx.Module, teacher: nnx.Module | None) -> 
     metrics: dict[str, float] = {}
     if start >= stage.total_steps:
         metrics = evaluate_now(state, start, write=False)
-        _put_back(model, state)
+        _put_back(stage, model, state)
         return metrics
 
     teacher_graphdef, teacher_state = None, None
@@ -176,7 +176,7 @@ def train_stage(stage: Stage, model: nnx.Module, teacher: nnx.Module | None) -> 
             if evaluating or saving:
                 log.restart_clock()
     stage.checkpoints.wait()
-    _put_back(model, state)
+    _put_back(stage, model, state)
     return metrics
 
 
@@ -219,8 +219,9 @@ def _evaluator(stage: Stage, network: Network) -> Callable[..., dict[str, float]
     return evaluate_now
 
 
-def _put_back(model: nnx.Module, state: TrainState) -> None:
-    nnx.update(model, nnx.merge_state(state.params, state.others))
+def _put_back(stage: Stage, model: nnx.Module, state: TrainState) -> None:
+    trained = nnx.merge_state(state.params, state.others)
+    nnx.update(model, sharding.gather(stage.mesh, trained))
     model.eval()
 
 

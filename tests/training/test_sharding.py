@@ -53,3 +53,12 @@ def test_batches_that_cannot_be_split_are_named():
     sharding.check_batch(mesh, "batch_size", 16, 2)
     with pytest.raises(ValueError, match=r"batch_size must be a multiple of 8 .* got 12"):
         sharding.check_batch(mesh, "batch_size", 12)
+
+
+def test_gather_brings_a_spread_state_to_one_device():
+    mesh = sharding.make_mesh(fsdp=4)
+    value = jnp.arange(32.0).reshape(8, 4)
+    spread = jax.device_put({"a": value}, sharding.spread(mesh, {"a": value}))
+    whole = sharding.gather(mesh, spread)["a"]
+    assert len(whole.devices()) == 1
+    np.testing.assert_array_equal(whole, value)

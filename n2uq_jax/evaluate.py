@@ -1,11 +1,16 @@
-"""Evaluates a trained network: ``python -m n2uq_jax.evaluate --workdir DIR``."""
+"""Evaluates a trained network or its integer model on the data set it was trained for.
+
+python -m n2uq_jax.evaluate --workdir DIR
+python -m n2uq_jax.evaluate --artifact DIR
+"""
 
 import json
 
 from absl import app, flags
 from absl import logging as absl_logging
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "A folder that n2uq_jax.main wrote.", required=True)
+_WORKDIR = flags.DEFINE_string("workdir", None, "A folder that n2uq_jax.main wrote.")
+_ARTIFACT = flags.DEFINE_string("artifact", None, "A folder that n2uq_jax.export wrote.")
 _STAGE = flags.DEFINE_string("stage", None, "Training stage. Default: the last one.")
 _BEST = flags.DEFINE_bool("best", False, "The checkpoint of the highest top-1, not the newest.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Where the data are now, if they have moved.")
@@ -17,18 +22,18 @@ def main(argv: list[str]) -> None:
     absl_logging.set_verbosity(absl_logging.WARNING)
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+    where = {"data_dir": _DATA_DIR.value, "batch_size": _BATCH_SIZE.value}
+    if _ARTIFACT.value is not None:
+        from n2uq_jax.export.workdir import evaluate_artifact
 
-    from n2uq_jax.training.evaluation import evaluate_workdir
+        metrics = evaluate_artifact(_ARTIFACT.value, **where)
+    else:
+        from n2uq_jax.training.evaluation import evaluate_workdir
 
-    metrics = evaluate_workdir(
-        _WORKDIR.value,
-        stage=_STAGE.value,
-        best=_BEST.value,
-        data_dir=_DATA_DIR.value,
-        batch_size=_BATCH_SIZE.value,
-    )
+        metrics = evaluate_workdir(_WORKDIR.value, stage=_STAGE.value, best=_BEST.value, **where)
     print(json.dumps(metrics))
 
 
 if __name__ == "__main__":
+    flags.mark_flags_as_mutual_exclusive(["workdir", "artifact"], required=True)
     app.run(main)

@@ -72,14 +72,17 @@ def export_workdir(
 
 
 def evaluate_artifact(
-    directory: str | os.PathLike[str], *, data_dir: str | None = None, batch_size: int = 100
+    directory: str | os.PathLike[str],
+    *,
+    data_dir: str | None = None,
+    batch_size: int | None = None,
 ) -> dict[str, float]:
     """Evaluates an integer model on the evaluation images of the data set it was trained for.
 
     Args:
       directory: an artifact that was exported from a workdir.
       data_dir: where the data are now; None for where they were in training.
-      batch_size: images at a time.
+      batch_size: images at a time; None for 100.
 
     Returns:
       ``top1``, ``top5`` and the number of ``images``.
@@ -95,7 +98,7 @@ def evaluate_artifact(
     dataset = open_dataset(source["data"], data_dir)
     right = {1: 0.0, 5: 0.0}
     count = 0.0
-    for batch in _batches(dataset, batch_size, len(dataset.evaluation)):
+    for batch in _batches(dataset, batch_size or 100, len(dataset.evaluation)):
         ranked = np.argsort(-np.asarray(artifact(batch["image"])), axis=-1, kind="stable")
         hits = ranked == batch["label"][:, None]
         for k in right:

@@ -30,8 +30,8 @@ def main(argv: list[str]) -> None:
 
     with progress_bar() as progress:
         exported = export_workdir(
-            _WORKDIR.value,
-            _OUT.value,
+            str(_WORKDIR.value),
+            str(_OUT.value),
             formats=_FORMAT.value,
             images=_IMAGES.value,
             stage=_STAGE.value,

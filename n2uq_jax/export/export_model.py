@@ -7,7 +7,7 @@ import platform
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -66,6 +66,7 @@ def export_model(
     preprocessing: dict[str, Any] | None = None,
     class_names: Sequence[str] | None = None,
     source: dict[str, Any] | None = None,
+    residual: Literal["float", "int32"] = "float",
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> Exported:
@@ -81,6 +82,8 @@ def export_model(
       preprocessing: how an image becomes the network's input; JSON-able, goes to the manifest.
       class_names: one a logit.
       source: where the network comes from; JSON-able, goes to the manifest.
+      residual: ``"float"`` keeps the network's own arithmetic at residual sums, exactly;
+        ``"int32"`` replaces it by fixed point, whose agreement is measured.
       overwrite: replace an artifact that is there.
       progress: told about each step.
 

@@ -74,13 +74,13 @@ def unpack(packed: Any, packing: Packing) -> jax.Array:
     size, bits = math.prod(packing.shape), packing.bits
     packed = jnp.asarray(packed)
     if 8 % bits == 0:
-        shifts = jnp.arange(0, 8, bits, dtype=jnp.uint8)
+        shifts = jnp.arange(0, 8, bits, dtype=jnp.uint8)[None]
         numbers = (packed[:, None] >> shifts) & np.uint8(2**bits - 1)
         numbers = numbers.reshape(-1)[:size].astype(jnp.int16)
     else:
-        single = (packed[:, None] >> jnp.arange(8, dtype=jnp.uint8)) & np.uint8(1)
+        single = (packed[:, None] >> jnp.arange(8, dtype=jnp.uint8)[None]) & np.uint8(1)
         single = single.reshape(-1)[: size * bits].reshape(size, bits).astype(jnp.int16)
-        numbers = (single << jnp.arange(bits, dtype=jnp.int16)).sum(1, dtype=jnp.int16)
+        numbers = (single << jnp.arange(bits, dtype=jnp.int16)[None]).sum(1, dtype=jnp.int16)
     codes = packing.offset + packing.step * numbers
     largest = packing.offset + packing.step * (2**bits - 1)
     narrow = max(abs(packing.offset), abs(largest)) <= 127

@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from n2uq_jax.export.network import Network, Op, Product, Range, Value
+from n2uq_jax.export.interpreter import Interpreter
+from n2uq_jax.export.network import Network, Product, Quantizer
 from n2uq_jax.export.reference import Function
 from n2uq_jax.export.thresholds import apply
-from n2uq_jax.export.trace import read, trace
+from n2uq_jax.export.trace import Op, Value, read, trace
 
 Tensors = Mapping[str, Any]
 """Arrays of a program by name."""
@@ -65,12 +66,9 @@ class IntegerProgram:
           Logits, and the integer codes of every quantizer by name.
         """
         network = self.network(images)
-        ops, constants = network.live(self.folded)
-        env = {value: tensors[name] for name, value in constants.items()}
-        env[network.graph.inputs[0]] = images
-        execution = _Execution(network, self.folded, tensors, env)
-        for op in ops:
-            execution.step(op)
+        execution = _Execution(network, self.folded, tensors, images)
+        execution.walk()
+        env = execution.env
         codes = {q.name: env[q.codes] for q in network.quantizers if q.codes in env}
         return execution.floats(network.graph.outputs[0]), codes
 
@@ -79,42 +77,49 @@ class IntegerProgram:
         return jax.jit(self.run)
 
 
-class _Execution:
-    """An environment in which integer values are held as integers."""
+class _Execution(Interpreter):
+    """Runs a program in JAX; integer values are held as integers."""
 
-    def __init__(self, network: Network, folded, tensors: Tensors, env: dict[Value, Any]):
-        self.network = network
+    def __init__(self, network: Network, folded, tensors: Tensors, images: jax.Array):
+        super().__init__(network, folded)
         self.tensors = tensors
-        self.env = env
-        self.folded = {q.op: q for q in network.quantizers if q.name in folded}
-        self.products = {p.op: p for p in network.products if p.codes is not None}
+        self.env = {value: tensors[name] for name, value in self.constants.items()}
+        self.env[network.graph.inputs[0]] = images
         self.as_floats: dict[Value, jax.Array] = {}
 
-    def step(self, op: Op) -> None:
-        """Computes one operation."""
-        env, ranges = self.env, self.network.ranges
-        if op in self.folded:
-            quantizer = self.folded[op]
-            assert quantizer.product is not None
-            sums = env[quantizer.product.accumulator]
-            codes = apply(threshold_tensors(self.tensors, quantizer.name), sums)
-            env[quantizer.codes] = _narrow(codes, ranges[quantizer.codes]).reshape(
-                quantizer.codes.shape
-            )
-        elif op in self.products:
-            product = self.products[op]
-            env[product.accumulator] = _multiply(product, env[op.inputs[0]], env[product.weight])
-        elif op.outputs[0] in ranges and not op.is_quantizer:
-            operands = [read(env, value) for value in op.inputs]
-            env[op.outputs[0]] = _narrow(_move(op, operands), ranges[op.outputs[0]])
-        else:
-            operands = [self.floats(value) for value in op.inputs]
-            for value, result in zip(op.outputs, op(*operands), strict=True):
-                if value in ranges:
-                    result = _narrow(result, ranges[value])
-                elif value in self.network.shared:
-                    result = lax.optimization_barrier(result)
-                env[value] = result
+    def apply_thresholds(self, quantizer: Quantizer, product: Product) -> None:
+        arrays = threshold_tensors(self.tensors, quantizer.name)
+        codes = self._narrow(apply(arrays, self.env[product.accumulator]), quantizer.codes)
+        self.env[quantizer.codes] = codes.reshape(quantizer.codes.shape)
+
+    def multiply(self, product: Product) -> None:
+        x, weight = (self.env[value] for value in product.op.inputs)
+        narrow = x.dtype == jnp.int8 and weight.dtype == jnp.int8
+        operand = jnp.int8 if narrow else jnp.int32
+        params = {**product.bilinear.params, "preferred_element_type": jnp.dtype(jnp.int32)}
+        self.env[product.accumulator] = product.bilinear.primitive.bind(
+            x.astype(operand), weight.astype(operand), **params
+        )
+
+    def move(self, op: Op) -> None:
+        operands = [jnp.asarray(read(self.env, v)).astype(jnp.int32) for v in op.inputs]
+        unchanged = op.name in ("convert_element_type", "copy", "name", "optimization_barrier")
+        result = operands[0] if unchanged else op(*operands)[0]
+        self.env[op.outputs[0]] = self._narrow(result, op.outputs[0])
+
+    def compute(self, op: Op) -> None:
+        operands = [self.floats(value) for value in op.inputs]
+        for value, result in zip(op.outputs, op(*operands), strict=True):
+            if value in self.network.ranges:
+                result = self._narrow(result, value)
+            elif value in self.network.shared:
+                result = lax.optimization_barrier(result)
+            self.env[value] = result
+
+    def _narrow(self, integers: jax.Array, value: Value) -> jax.Array:
+        """Stores integers in the narrowest dtype that products take."""
+        low, high = self.network.ranges[value]
+        return integers.astype(jnp.int8 if low >= -128 and high <= 127 else jnp.int32)
 
     def floats(self, value: Value) -> jax.Array:
         """Returns a value in the dtype that the network has it in."""
@@ -131,25 +136,3 @@ class _Execution:
 def threshold_tensors(tensors: Tensors, quantizer: str) -> dict[str, Any]:
     """Returns the arrays ``points``, ``steps`` and ``base`` of a folded quantizer."""
     return {key: tensors[f"{quantizer}/{key}"] for key in ("points", "steps", "base")}
-
-
-def _multiply(product: Product, x: jax.Array, weight: jax.Array) -> jax.Array:
-    narrow = x.dtype == jnp.int8 and weight.dtype == jnp.int8
-    operand = jnp.int8 if narrow else jnp.int32
-    params = {**product.bilinear.params, "preferred_element_type": jnp.dtype(jnp.int32)}
-    sums = product.bilinear.primitive.bind(x.astype(operand), weight.astype(operand), **params)
-    return sums
-
-
-def _move(op: Op, operands: list[Any]) -> jax.Array:
-    """Applies an operation that keeps integers exact, to integers."""
-    operands = [jnp.asarray(v).astype(jnp.int32) for v in operands]
-    if op.name in ("convert_element_type", "copy", "name", "optimization_barrier"):
-        return operands[0]
-    return op(*operands)[0]
-
-
-def _narrow(values: jax.Array, limits: Range) -> jax.Array:
-    """Stores integers in the narrowest dtype that products take."""
-    fits = limits[0] >= -128 and limits[1] <= 127
-    return values.astype(jnp.int8 if fits else jnp.int32)

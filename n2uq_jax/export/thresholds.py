@@ -50,10 +50,10 @@ class Thresholds:
         names = np.array(["constant", "increasing", "decreasing", "not monotone"])
         return names[np.where(rises, 1, 0) + np.where(falls, 2, 0)]
 
-    @property
-    def is_monotone(self) -> bool:
-        """Whether every channel's steps have one sign, ``levels`` of them."""
-        return bool((np.abs(self.steps.sum(1)) == self.levels).all())
+
+def is_monotone(steps: np.ndarray) -> bool:
+    """Whether all steps of each channel are +1, or all are -1."""
+    return bool((steps == steps[:, :1]).all() and (np.abs(steps) == 1).all())
 
 
 def apply(arrays: dict[str, jax.Array], accumulator: jax.Array) -> jax.Array:

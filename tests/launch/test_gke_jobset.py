@@ -68,18 +68,8 @@ def test_every_field(run):
 
 
 def test_options(run):
-    options = [
-        "--name",
-        "run-7",
-        "--topology",
-        "2x2x4",
-        "--chips-per-host",
-        "2",
-        "--slices",
-        "3",
-        "--max-restarts",
-        "5",
-    ]
+    options = ["--name", "run-7", "--topology", "2x2x4", "--chips-per-host", "2"]
+    options += ["--slices", "3", "--max-restarts", "5"]
     filled = fill(run, *options)
     job = filled["spec"]["replicatedJobs"][0]
     assert filled["metadata"]["name"] == "run-7"

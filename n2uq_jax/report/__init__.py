@@ -1,0 +1,1 @@
+"""What a run left behind, and what its network costs, as tables and pictures."""

@@ -1,0 +1,213 @@
+"""What a network costs to evaluate: parameters and multiply-accumulates of every layer."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.extend import core
+
+from n2uq_jax.quantizers.tag import PREFIX
+
+FLOAT_BITS = 32
+"""Bits of an operand that is not quantized, whatever dtype training used."""
+
+_CALLS = ("jaxpr", "call_jaxpr", "fun_jaxpr")
+"""Under these parameters an operation keeps the computation that it calls."""
+
+# fmt: off
+_KEEP_CODES = frozenset({
+    "add", "broadcast_in_dim", "convert_element_type", "copy", "max", "mul", "name", "neg",
+    "optimization_barrier", "pad", "reduce_window_max", "reshape", "rev", "slice", "squeeze",
+    "sub", "transpose",
+})
+# fmt: on
+"""Operations that leave codes codes of the same width, if their other operands are literals."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerCost:
+    """The cost of one layer for one input.
+
+    Args:
+      path: "/"-joined path of its module; empty for a product of two activations.
+      kind: ``"conv"`` or ``"matmul"``.
+      output_shape: without the batch axis.
+      weights: number of weights in its kernel.
+      macs: multiply-accumulates, products with padding included.
+      w_bits: bit width of the weights, 32 for floats.
+      a_bits: bit width of the inputs, 32 for floats.
+    """
+
+    path: str
+    kind: str
+    output_shape: tuple[int, ...]
+    weights: int
+    macs: int
+    w_bits: int
+    a_bits: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """The cost of a network for one input.
+
+    Args:
+      layers: one entry a convolution or matrix product, in the order of evaluation.
+      parameters: number of values in all parameters, quantizers and normalizations included.
+    """
+
+    layers: tuple[LayerCost, ...]
+    parameters: int
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of all layers."""
+        return sum(layer.macs for layer in self.layers)
+
+    @property
+    def bit_operations(self) -> int:
+        """Sum over all layers of multiply-accumulates times both bit widths."""
+        return sum(layer.macs * layer.w_bits * layer.a_bits for layer in self.layers)
+
+
+def cost(model: nnx.Module, input_shape: Sequence[int], dtype: Any = jnp.float32) -> Cost:
+    r"""Counts the multiply-accumulates of a network's evaluation from its trace.
+
+    A convolution with an output of :math:`h \times w \times c` and windows of
+    :math:`k_h \times k_w` over :math:`d` channels a group takes
+    :math:`h w c \cdot k_h k_w d` of them. Normalizations and activations are not counted. A loop
+    counts as often as it runs where that is known (``lax.scan``), and once where not.
+
+    Args:
+      model: any NNX module, left as it is; an abstract one of ``nnx.eval_shape`` will do.
+      input_shape: shape of one input without its batch axis, such as ``(224, 224, 3)``.
+      dtype: of the input.
+
+    Returns:
+      The cost for one input.
+    """
+    graph, state = nnx.split(model)
+
+    def forward(state, x):
+        copy = nnx.merge(graph, state, copy=True)
+        copy.eval()
+        return copy(x)
+
+    x = jax.ShapeDtypeStruct((1, *input_shape), dtype)
+    jaxpr = jax.make_jaxpr(forward)(jax.tree.map(_abstract, state), x).jaxpr
+    parameters = nnx.to_flat_state(state)
+    values = [_Value(source="/".join(map(str, path))) for path, _ in parameters]
+    modules = {"/".join(map(str, path)): module for path, module in nnx.iter_modules(model)}
+    layers: list[LayerCost] = []
+    _walk(jaxpr, [*values, _Value(is_data=True)], modules, layers, times=1)
+    total = sum(math.prod(v.shape) for _, v in parameters if isinstance(v, nnx.Param))
+    return Cost(_merge_repeated(layers), total)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Value:
+    """What is known of a value: its parameter, whether it depends on the input, its bit width."""
+
+    source: str | None = None
+    is_data: bool = False
+    bits: int | None = None
+
+
+def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+
+
+def _walk(
+    jaxpr: Any,
+    arguments: list[_Value],
+    modules: dict[str, Any],
+    layers: list[LayerCost],
+    times: int,
+) -> list[_Value]:
+    """Follows a jaxpr's values, appends its products to ``layers`` and returns its results."""
+    known = dict(zip(jaxpr.invars, arguments, strict=True))
+
+    def look_up(atom: Any) -> _Value:
+        return _Value() if isinstance(atom, core.Literal) else known.get(atom, _Value())
+
+    for equation in jaxpr.eqns:
+        inputs = [look_up(atom) for atom in equation.invars]
+        name = equation.primitive.name
+        body = next((equation.params[k] for k in _CALLS if k in equation.params), None)
+        if name in ("conv_general_dilated", "dot_general"):
+            layers.append(_product(equation, inputs, modules, times))
+        if body is not None and len(_open(body).invars) == len(inputs):
+            repeats = equation.params.get("length", 1)
+            results = _walk(_open(body), inputs, modules, layers, times * repeats)
+        else:
+            results = [_result(equation, inputs)] * len(equation.outvars)
+        known.update(zip(equation.outvars, results, strict=True))
+    return [look_up(atom) for atom in jaxpr.outvars]
+
+
+def _open(jaxpr: Any) -> Any:
+    return getattr(jaxpr, "jaxpr", jaxpr)
+
+
+def _result(equation: Any, inputs: list[_Value]) -> _Value:
+    sources = {value.source for value in inputs} - {None}
+    variables = [
+        value
+        for atom, value in zip(equation.invars, inputs, strict=True)
+        if not isinstance(atom, core.Literal)
+    ]
+    bits = None
+    mark = equation.params.get("name") if equation.primitive.name == "name" else None
+    if isinstance(mark, str) and mark.startswith(PREFIX) and "/" in mark:
+        bits = int(mark.rpartition("/")[2]).bit_length()
+    elif equation.primitive.name in _KEEP_CODES and len(variables) == 1:
+        bits = variables[0].bits
+    return _Value(
+        source=sources.pop() if len(sources) == 1 else None,
+        is_data=any(value.is_data for value in inputs),
+        bits=bits,
+    )
+
+
+def _product(equation: Any, inputs: list[_Value], modules: dict[str, Any], times: int) -> LayerCost:
+    (out,) = equation.outvars
+    shapes = [atom.aval.shape for atom in equation.invars]
+    if equation.primitive.name == "conv_general_dilated":
+        kind = "conv"
+        kernel = equation.params["dimension_numbers"].rhs_spec
+        terms = math.prod(shapes[1]) // shapes[1][kernel[0]]
+    else:
+        kind = "matmul"
+        (contracted, _), _ = equation.params["dimension_numbers"]
+        terms = math.prod(shapes[0][axis] for axis in contracted)
+    weight = next((i for i in (1, 0) if not inputs[i].is_data), None)
+    path, module = "", None
+    if weight is not None and inputs[weight].source:
+        path = str(inputs[weight].source).rpartition("/")[0]
+        module = modules.get(path)
+    activation = inputs[1 - weight if weight is not None else 0]
+    return LayerCost(
+        path=path,
+        kind=kind,
+        output_shape=tuple(out.aval.shape[1:]),
+        weights=0 if weight is None else math.prod(shapes[weight]),
+        macs=times * math.prod(out.aval.shape) * terms,
+        w_bits=getattr(module, "w_bits", None) or FLOAT_BITS,
+        a_bits=activation.bits or FLOAT_BITS,
+    )
+
+
+def _merge_repeated(layers: list[LayerCost]) -> tuple[LayerCost, ...]:
+    """Adds up the calls of a layer that is called more than once."""
+    merged: dict[str, LayerCost] = {}
+    for i, layer in enumerate(layers):
+        key = layer.path or str(i)
+        first = merged.get(key)
+        merged[key] = (
+            layer if first is None else dataclasses.replace(first, macs=first.macs + layer.macs)
+        )
+    return tuple(merged.values())

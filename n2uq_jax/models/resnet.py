@@ -105,14 +105,18 @@ class ResNet(nnx.Module):
         Returns:
           Logits, shape ``(batch, num_classes)``.
         """
-        x = nnx.relu(self.norm(self.conv(images)))
-        if self.pool:
-            x = nnx.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
-        x = boundary(x)
+        x = self.stem(images)
         for stage in self.stages:
             for block in stage:
                 x = block(x)
         return self.head(x.mean((1, 2)))
+
+    def stem(self, images: jax.Array) -> jax.Array:
+        """Maps images to the input of the first block."""
+        x = nnx.relu(self.norm(self.conv(images)))
+        if self.pool:
+            x = nnx.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+        return boundary(x)
 
 
 def basic_block(

@@ -1,0 +1,93 @@
+"""Kills a run at random moments until it is done, and compares it with an undisturbed one.
+
+python benchmarks/kill_and_resume.py --kills 5                    the whole quickstart
+python benchmarks/kill_and_resume.py --kills 20 --processes 2     two processes, a tiny network
+"""
+
+import argparse
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from flax import nnx
+
+import n2uq_jax as n2uq
+from n2uq_jax.training.state import flatten
+
+LAUNCHER = Path(__file__).resolve().parents[1] / "launch" / "local_cluster.sh"
+TINY = [
+    "--config.model.width=4",
+    "--config.model.stem_stride=2",
+    "--config.float.epochs=4",
+    "--config.quantized.epochs=4",
+    "--config.checkpoint_every=5",
+    "--config.log_every=5",
+    "--config.figures=False",
+]
+
+
+def start(workdir: Path, processes: int) -> subprocess.Popen:
+    flags = ["--config", "digits_w2a2", "--workdir", str(workdir)]
+    if processes == 1:
+        command = [sys.executable, "-m", "n2uq_jax.main", *flags]
+    else:
+        command = [str(LAUNCHER), str(processes), "--", *flags, *TINY]
+    environment = {**os.environ, "N2UQ_PYTHON": sys.executable}
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.STDOUT,
+        env=environment,
+        start_new_session=True,
+    )
+
+
+def parameters(workdir: Path) -> dict[str, np.ndarray]:
+    return {name: np.asarray(v) for name, v in flatten(nnx.state(n2uq.load(workdir))).items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=5)
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    moments = random.Random(args.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        undisturbed, killed = Path(folder, "undisturbed"), Path(folder, "killed")
+        began = time.monotonic()
+        if start(undisturbed, args.processes).wait() != 0:
+            sys.exit("the undisturbed run failed")
+        seconds = time.monotonic() - began
+        print(f"undisturbed: {seconds:.0f} s", flush=True)
+
+        kills = 0
+        while True:
+            process = start(killed, args.processes)
+            # The first third of a run's time mostly starts it up; later moments hit training.
+            moment = moments.uniform(0.2, 0.8) * seconds if kills < args.kills else None
+            try:
+                code = process.wait(moment)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                kills += 1
+                print(f"kill {kills} after {moment:.1f} s", flush=True)
+                continue
+            if code != 0:
+                sys.exit(f"a resumed run failed with exit status {code}")
+            break
+        expected, got = parameters(undisturbed), parameters(killed)
+        different = [name for name in expected if not np.array_equal(expected[name], got[name])]
+        print(f"{kills} kills, {len(expected)} arrays, {len(different)} differ: {different}")
+        sys.exit(bool(different or kills < args.kills))
+
+
+if __name__ == "__main__":
+    main()

@@ -5,7 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from n2uq_jax.quantizers.qarray import QArray
+from n2uq_jax.quantizers.qarray import QArray, gradient_of
 from n2uq_jax.quantizers.tag import tagged
 from n2uq_jax.quantizers.weights import check_bits
 
@@ -34,11 +34,12 @@ def quantize_pact(x: jax.Array, clip: jax.Array, bits: int) -> QArray:
       ValueError: if ``bits`` is not in 1..8, or ``clip`` has more than one element.
 
     Reference:
-      Choi et al., "PACT", arXiv 1805.06085, Eq. 1 to 3, in the form of the N2UQ authors' code.
+      Choi et al., "PACT", arXiv 1805.06085, in the form of the N2UQ authors' code.
     """
     levels = 2 ** check_bits("bits", bits) - 1
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise TypeError(f"x must be a float array, got dtype {x.dtype}.")
+    clip = jnp.asarray(clip)
     if clip.size != 1:
         raise ValueError(f"clip must have one element, shape () or (1,), got shape {clip.shape}.")
     clip = clip.reshape(()).astype(jnp.promote_types(x.dtype, jnp.float32))
@@ -77,7 +78,7 @@ def _backward(levels, residuals, g):
     value = x.astype(clip.dtype)
     dx = jnp.where((value > 0) & (value < clip), g, 0).astype(x.dtype)
     d_clip = jnp.where(value >= clip, g, 0).sum()
-    return dx, d_clip
+    return dx, gradient_of(clip, d_clip)
 
 
 pact_codes.defvjp(_forward, _backward)

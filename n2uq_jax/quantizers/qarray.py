@@ -65,3 +65,21 @@ def align(parameter: jax.Array, ndim: int) -> jax.Array:
     if parameter.ndim == 0:
         return parameter
     return parameter.reshape((1,) * (ndim - parameter.ndim) + parameter.shape)
+
+
+def gradient_of(parameter: jax.Array, gradient: jax.Array) -> jax.Array:
+    """Gives a gradient that a backward pass has computed the shape and dtype of its parameter.
+
+    Inside ``jax.shard_map`` each device has computed its own part, while the parameter may be one
+    for all of them; then the parts are summed, as JAX does for its own operations.
+
+    Args:
+      parameter: scalar or per-channel parameter.
+      gradient: of the parameter's shape; or of any, to be summed, if that is ``()``.
+
+    Returns:
+      An array of the parameter's shape and dtype.
+    """
+    gradient = (gradient if parameter.ndim else gradient.sum()).astype(parameter.dtype)
+    _, pull = jax.vjp(lambda p: p + gradient, parameter)
+    return pull(gradient)[0]

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from n2uq_jax.quantizers.qarray import QArray, align
+from n2uq_jax.quantizers.qarray import QArray, align, gradient_of
 from n2uq_jax.quantizers.tag import tagged
 
 MIN_INTERVAL = float(np.float32(1e-3))
@@ -68,7 +68,7 @@ def quantize_activation(
       ValueError: if a parameter's shape does not fit.
 
     Reference:
-      Liu et al., "Nonuniform-to-Uniform Quantization", CVPR 2022, Eq. 2 to 6 and Theorem 1.
+      Liu et al., "Nonuniform-to-Uniform Quantization", CVPR 2022, Eq. 2 and Theorem 1.
     """
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise TypeError(f"x must be a float array, got dtype {x.dtype}.")
@@ -77,15 +77,16 @@ def quantize_activation(
     compute = jnp.promote_types(x.dtype, jnp.float32)
     start = _check_parameter("start", start, channels, compute)
     in_scale = _check_parameter("in_scale", in_scale, channels, compute)
+    out_scale = jnp.asarray(out_scale)
     if out_scale.size != 1:
         raise ValueError(
             f"out_scale must have one element, shape () or (1,), got shape {out_scale.shape}: "
             "the convolution sums over channels, so their outputs share one scale."
         )
-    if intervals.ndim == 2 and intervals.shape[1] != channels:
+    if intervals.ndim == 2 and (x.ndim == 0 or intervals.shape[1] != channels):
         raise ValueError(
             f"intervals has {intervals.shape[1]} channels (shape {intervals.shape}), "
-            f"but x has {channels} (shape {x.shape})."
+            f"but x has {channels if x.ndim else 'none'} (shape {x.shape})."
         )
     for name, value in (("start", start), ("in_scale", in_scale)):
         if value.ndim > intervals.ndim - 1:
@@ -127,11 +128,11 @@ def knots(start: jax.Array, intervals: jax.Array) -> jax.Array:
     Returns:
       Shape ``(N + 1,)`` or ``(N + 1, channels)``.
     """
-    # A written-out sum, since jnp.cumsum may add in another order, which moves last bits.
-    d = [jnp.broadcast_to(start, intervals.shape[1:])]
-    for i in range(intervals.shape[0]):
-        d.append(d[-1] + intervals[i])
-    return jnp.stack(d)
+    # One after another, since jnp.cumsum may add in another order, which moves last bits. Written
+    # out up to 4 bits; compile time is quadratic in what is written out.
+    first = jnp.broadcast_to(start, intervals.shape[1:])
+    _, rest = lax.scan(lambda d, a: (d + a, d + a), first, intervals, unroll=16)
+    return jnp.concatenate([first[None], rest])
 
 
 def thresholds(start: jax.Array, intervals: jax.Array) -> jax.Array:
@@ -145,9 +146,6 @@ def thresholds(start: jax.Array, intervals: jax.Array) -> jax.Array:
 
     Returns:
       Shape ``(N,)`` or ``(N, channels)``, not decreasing.
-
-    Reference:
-      Liu et al., CVPR 2022, Eq. 5.
     """
     d = knots(start, intervals)
     return (d[:-1] + d[1:]) / 2
@@ -191,28 +189,33 @@ def _backward(residuals, g):
     x, start, intervals, in_scale = residuals
     d = knots(start, intervals)
     slopes = 1 / intervals
-    g = g.astype(intervals.dtype)
+    g = g.astype(jnp.promote_types(intervals.dtype, jnp.result_type(float)))
 
     u = _scaled(x, in_scale)
     slope = jnp.zeros(u.shape, u.dtype)
     for left, inside in zip(d, [*slopes, jnp.zeros_like(slopes[0])], strict=True):
         slope = jnp.where(u > align(left, u.ndim), align(inside, u.ndim), slope)
-    dx = (g * slope * align(in_scale, u.ndim)).astype(x.dtype)
+    dx = g * slope * align(in_scale, u.ndim)
 
     # Per segment: s0 sums g, s1 sums g (u - d_{i-1}); gx sums g x over the finite inputs.
     s0, s1, gx = _segment_sums(x, g, d, in_scale)
     through = s0 * slopes
-    later = jnp.cumsum(through[::-1], axis=0)[::-1] - through
-    d_intervals = -s1 * slopes * slopes - later
+    after = jnp.concatenate([jnp.zeros_like(through[:1]), through[:0:-1]])
+    d_intervals = -s1 * slopes * slopes - jnp.cumsum(after, axis=0)[::-1]
     d_start = -through.sum(0)
 
-    # sum of g x slope: from the same sums where in_scale lets x be recovered from u. At
+    # Sum of g x slope: from the same sums where in_scale lets x be recovered from u. At
     # in_scale = 0 every u is 0, so all inputs share one segment and its slope.
     weighted = (slopes * (s1 + d[:-1] * s0)).sum(0)
     at_zero = ((d[:-1] < 0) & (d[1:] >= 0)).astype(slopes.dtype) * slopes
     is_zero = in_scale == 0
     d_in_scale = jnp.where(is_zero, at_zero.sum(0) * gx, weighted / jnp.where(is_zero, 1, in_scale))
-    return dx, _sum_to(d_start, start), d_intervals, _sum_to(d_in_scale, in_scale)
+    return (
+        dx.astype(x.dtype),
+        gradient_of(start, d_start),
+        gradient_of(intervals, d_intervals),
+        gradient_of(in_scale, d_in_scale),
+    )
 
 
 activation_codes.defvjp(_forward, _backward)
@@ -222,19 +225,17 @@ def _scaled(x: jax.Array, in_scale: jax.Array) -> jax.Array:
     return align(in_scale, x.ndim) * x.astype(in_scale.dtype)
 
 
-def _sum_to(gradient: jax.Array, parameter: jax.Array) -> jax.Array:
-    return gradient if parameter.ndim else gradient.sum()
-
-
 def _segment_sums(x, g, d, in_scale):
-    """Sums ``g``, ``g (u - d_{i-1})`` and ``g x`` per segment in one pass over ``x`` and ``g``.
+    """Sums ``g`` and ``g (u - d_{i-1})`` per segment, and ``g x``, in one pass.
 
     Returns:
       Two arrays of shape ``(N,)`` or ``(N, channels)``, and one of shape ``()`` or ``(channels,)``.
     """
     levels, per_channel = d.shape[0] - 1, d.ndim == 2
     batch, rows, lanes = _blocked_shape(x.shape, levels, per_channel)
-    x, g = (v.reshape(batch, rows, lanes) for v in (x, g))
+    # In two steps: of an array on an explicit mesh only the unsharded axes may be rearranged.
+    flat = (*x.shape[:1], math.prod(x.shape[1:]))
+    x, g = (v.reshape(flat).reshape(batch, rows, lanes) for v in (x, g))
     left, right = (v.reshape(1, levels, 1, -1) for v in (d[:-1], d[1:]))
 
     def sums(x, g):
@@ -253,14 +254,12 @@ def _segment_sums(x, g, d, in_scale):
             block = [lax.dynamic_slice_in_dim(v, i * step, step, axis=1) for v in (x, g)]
             return jax.tree.map(jnp.add, total, sums(*block))
 
-        shapes = jax.eval_shape(sums, x, g)
-        zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-        return lax.fori_loop(0, rows // step, add, zeros)
+        # Sums over no rows: zeros of the right shapes, also in the manual axes of a shard_map.
+        return lax.fori_loop(0, rows // step, add, sums(x[:, :0], g[:, :0]))
 
     # A CPU writes the masks out, so they must stay in its cache; accelerators fuse them away.
-    s0, s1, gx = lax.platform_dependent(x, g, cpu=blockwise, default=sums)
-    axes = (0,) if per_channel else (0, -1)
-    return s0.sum(axes), s1.sum(axes), gx.sum(axes)
+    totals = lax.platform_dependent(x, g, cpu=blockwise if rows else sums, default=sums)
+    return [total.sum((0,) if per_channel else (0, -1)) for total in totals]
 
 
 def _blocked_shape(shape: tuple[int, ...], levels: int, per_channel: bool) -> tuple[int, int, int]:
@@ -276,13 +275,15 @@ def _blocked_shape(shape: tuple[int, ...], levels: int, per_channel: bool) -> tu
     if per_channel:
         lanes = shape[-1]
     else:
-        lanes = _largest_divisor(size // leading, min(128, max(1, size // (4 * levels))))
+        # Few enough to keep the whole batch axis, yet enough for vector instructions.
+        at_most = min(128, max(8, size // (leading * 4 * levels)), max(1, size // (4 * levels)))
+        lanes = _largest_divisor(size // leading, at_most)
     batch = _largest_divisor(leading, max(1, size // (4 * levels * lanes)))
     return batch, size // (batch * lanes), lanes
 
 
 def _block_rows(batch: int, rows: int, lanes: int, levels: int) -> int:
-    budget = min(batch * rows * lanes, 2**19) // (batch * lanes * levels)
+    budget = min(batch * rows * lanes // 8, 2**19) // (batch * lanes * levels)
     return _largest_divisor(rows, max(1, budget))
 
 
@@ -303,6 +304,7 @@ def _check_intervals(intervals: jax.Array) -> int:
 
 
 def _check_parameter(name: str, value: jax.Array, channels: int, dtype) -> jax.Array:
+    value = jnp.asarray(value)
     if value.size == 1 and value.ndim <= 1:
         return value.reshape(()).astype(dtype)
     if value.shape == (channels,):

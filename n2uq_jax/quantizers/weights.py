@@ -39,7 +39,7 @@ def quantize_weight(kernel: jax.Array, bits: int, *, axis: int = -1) -> QArray:
       ValueError: if ``bits`` is not in 1..8, or ``axis`` does not exist.
 
     Reference:
-      Liu et al., "Nonuniform-to-Uniform Quantization", CVPR 2022, Eq. 11 and 12.
+      Liu et al., "Nonuniform-to-Uniform Quantization", CVPR 2022, with the authors' gradient.
     """
     levels = 2 ** check_bits("bits", bits) - 1
     if not jnp.issubdtype(kernel.dtype, jnp.floating):

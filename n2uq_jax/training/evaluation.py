@@ -81,7 +81,8 @@ def evaluate_workdir(
         mesh = sharding.make_mesh()
         size = batch_size or config["eval_batch_size"]
         sharding.check_batch(mesh, "batch_size", size)
-        network, params, others = take_apart(model)
+        network, *state = take_apart(model)
+        params, others = (jax.device_put(part, sharding.spread(mesh, part)) for part in state)
         dtype = "float64" if config["x64"] else config["model"]["dtype"]
         eval_step = make_eval_step(network, Pixels(dataset.mean, dataset.std, dtype))
         metrics = evaluate(

@@ -2,7 +2,6 @@
 
 import os
 import pickle
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,15 +23,16 @@ PREFIXES = ("module.", "_orig_mod.")
 
 TORCH_SUFFIXES = (".pth", ".pt", ".tar", ".bin")
 
+HUB = "hf://"
+"""A checkpoint's name begins so if it is to be downloaded from the Hugging Face hub."""
+
 
 def load_checkpoint(m: nnx.Module, source: str | os.PathLike[str]) -> LoadReport:
     """Loads a file of the authors' or of torchvision's weights into a network.
 
     Args:
       m: a network of :func:`n2uq_jax.models.create`, changed in place.
-      source: a file that :func:`read_checkpoint` reads, or the name of a Hugging Face hub model
-        that has a ``model.safetensors`` under torchvision's names, such as
-        ``timm/resnet101.tv_in1k``.
+      source: what :func:`read_checkpoint` reads.
 
     Returns:
       Which parameters stayed at their initial value.
@@ -42,7 +42,23 @@ def load_checkpoint(m: nnx.Module, source: str | os.PathLike[str]) -> LoadReport
       ImportError: if the library that reads the file is not installed.
       ValueError: if the file is damaged, or does not fit the network.
     """
-    state = read_checkpoint(_find(source))
+    return load_state_dict(m, read_checkpoint(source))
+
+
+def load_state_dict(m: nnx.Module, state: Mapping[str, np.ndarray]) -> LoadReport:
+    """Loads a state dict, whether it has the authors' names or torchvision's.
+
+    Args:
+      m: a network of :func:`n2uq_jax.models.create`, changed in place.
+      state: PyTorch's names and arrays.
+
+    Returns:
+      Which parameters stayed at their initial value.
+
+    Raises:
+      TypeError: if ``m`` is another network.
+      ValueError: if the state dict does not fit the network.
+    """
     # Every network of the authors' has RPReLUs, and none of torchvision's.
     if isinstance(m, ResNet | MobileNetV2) and any(".prelu" in name for name in state):
         load_n2uq_state_dict(m, state)
@@ -58,7 +74,9 @@ def read_checkpoint(path: str | os.PathLike[str]) -> StateDict:
 
     Args:
       path: a ``.safetensors`` file, which needs the library safetensors alone, or what
-        ``torch.save`` wrote: ``.pth``, ``.pt``, ``.pth.tar`` or ``.bin``, which needs torch.
+        ``torch.save`` wrote: ``.pth``, ``.pt``, ``.pth.tar`` or ``.bin``, which needs torch; or
+        :data:`HUB` and the name of a Hugging Face hub model that has a ``model.safetensors``,
+        such as ``hf://timm/resnet101.tv_in1k``, which is downloaded.
 
     Returns:
       PyTorch's names and arrays; bfloat16 tensors as float32.
@@ -69,7 +87,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> StateDict:
       ValueError: if the file is empty, damaged, of an unknown kind, holds anything but tensors
         under names, or is a pickle that would run code.
     """
-    path = Path(path)
+    path = _find(path)
     if not path.is_file():
         raise FileNotFoundError(f"checkpoint {path} does not exist.")
     if path.stat().st_size == 0:
@@ -87,19 +105,15 @@ def read_checkpoint(path: str | os.PathLike[str]) -> StateDict:
 
 
 def _find(source: str | os.PathLike[str]) -> Path:
-    path = Path(source)
-    name = str(source)
-    if path.exists() or not re.fullmatch(r"[\w-]+/[\w.-]+", name) or path.suffix in TORCH_SUFFIXES:
-        return path
+    if not str(source).startswith(HUB):
+        return Path(source)
     import huggingface_hub
 
     try:
+        name = str(source).removeprefix(HUB)
         return Path(huggingface_hub.hf_hub_download(name, "model.safetensors"))
     except (OSError, ValueError) as error:
-        raise FileNotFoundError(
-            f"checkpoint {name} is no file, and as the name of a Hugging Face hub model it gave: "
-            f"{error}"
-        ) from error
+        raise FileNotFoundError(f"checkpoint {source} cannot be downloaded: {error}") from error
 
 
 def _read_safetensors(path: Path) -> dict[str, Any]:
@@ -123,19 +137,23 @@ def _read_torch(path: Path) -> Any:
             f"Reading {path.name} needs torch: pip install 'n2uq_jax[torch]'; or save its state "
             "dict as .safetensors."
         ) from error
+    cause: Exception
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = str(error)
-        if "Unsupported" in reason:
+        cause, reason = error, str(error)
+        if "Unsupported global" in reason:
             raise ValueError(
                 f"checkpoint {path} is refused: it holds more than tensors and plain containers, "
                 "and reading that could run any code. In PyTorch, save its state dict alone. "
-                f"PyTorch says: {_first_line(reason, 'Unsupported')}"
+                f"PyTorch says: {_first_line(reason, 'Unsupported global')}"
             ) from error
-        raise ValueError(f"checkpoint {path} is damaged: {_first_line(reason)}") from error
-    except (RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
-        raise ValueError(f"checkpoint {path} is damaged: {_first_line(str(error))}") from error
+        damage = _first_line(reason, "Unpickl")
+    except Exception as error:  # whatever a damaged file makes torch raise
+        cause, damage = error, _first_line(str(error))
+    raise ValueError(
+        f"checkpoint {path} is damaged, or was not written by torch.save: {damage}"
+    ) from cause
 
 
 def _first_line(text: str, containing: str = "") -> str:

@@ -83,7 +83,7 @@ def stage_config(*, quantized: bool, **changes: Any) -> ConfigDict:
     stage.warmup_epochs = 0.0
     stage.weight_decay = 0.0  # decoupled, of kernels alone
     # Where parameters come from: "" for random ones, an earlier stage, a workdir, or a file of
-    # torchvision's or the authors' weights.
+    # torchvision's or the authors' weights, or such as "hf://timm/resnet18.tv_in1k".
     stage.init = ""
     # Whose softmax is the target: "" for labels, an earlier stage, or a network of models.create
     # such as "torchvision/resnet101" with its weights below.

@@ -23,7 +23,8 @@ def initialise(model: nnx.Module, source: str, trained: Mapping[str, nnx.Module]
     Args:
       model: changed in place.
       source: "" to leave it as it is; the name of a trained stage; a workdir; or a file of
-        torchvision's or the authors' weights.
+        torchvision's or the authors' weights, or hf:// and the name of a model on the Hugging Face
+        hub.
       trained: networks of earlier stages, by name.
 
     Raises:
@@ -36,15 +37,15 @@ def initialise(model: nnx.Module, source: str, trained: Mapping[str, nnx.Module]
         copy_shared_state(trained[source], model)
     elif (Path(source) / "config.json").is_file():
         copy_shared_state(load(source), model)
-    elif Path(source).is_file():
+    elif Path(source).is_file() or source.startswith("hf://"):
         from n2uq_jax import interop
 
         report = interop.load_checkpoint(model, source)
         logger.info("%s", report)
     else:
         raise FileNotFoundError(
-            f"init must be an earlier stage ({', '.join(trained) or 'there is none'}), a workdir "
-            f"or a file of weights; got {source!r}."
+            f"init must be an earlier stage ({', '.join(trained) or 'there is none'}), a workdir, "
+            f"a file of weights or hf:// and a model's name; got {source!r}."
         )
 
 
@@ -98,7 +99,7 @@ def load_teacher(
     else:
         if not weights:
             raise ValueError(
-                f"teacher_weights must be a file or a Hugging Face hub name for {name!r}, got ''."
+                f"teacher_weights for {name!r} must be a file, or hf:// and a model's name; got ''."
             )
         from n2uq_jax import interop
 

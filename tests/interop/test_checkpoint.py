@@ -144,7 +144,16 @@ def test_a_hub_name_is_downloaded(tmp_path, state, monkeypatch):
     monkeypatch.setattr(
         huggingface_hub, "hf_hub_download", lambda *names: asked.append(names) or str(path)
     )
-    assert load_checkpoint(abstract(**RESNET8), "somebody/resnet8.n2uq").initial == ()
+    assert load_checkpoint(abstract(**RESNET8), "hf://somebody/resnet8.n2uq").initial == ()
     assert asked == [("somebody/resnet8.n2uq", "model.safetensors")]
-    with pytest.raises(FileNotFoundError):
-        load_checkpoint(abstract(**RESNET8), tmp_path / "nothing.pth")
+
+
+def test_what_is_not_on_the_hub_is_named(monkeypatch):
+    import huggingface_hub
+
+    def nothing(*names):
+        raise OSError("no such model")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", nothing)
+    with pytest.raises(FileNotFoundError, match="hf://a/b cannot be downloaded: no such model"):
+        load_checkpoint(abstract(**RESNET8), "hf://a/b")

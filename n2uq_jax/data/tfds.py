@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 from n2uq_jax.data.crops import RandomResizedCrop, ResizeCenterCrop
-from n2uq_jax.data.dataset import CorruptRecordError, Dataset, Record
+from n2uq_jax.data.dataset import CorruptRecordError, Dataset, Record, Source
 from n2uq_jax.data.prepare import prepare_command
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -93,12 +93,41 @@ def load_tfds(
             f"data set {name!r} in {where} is stored as {builder.info.file_format.value}, which "
             f"has no random access; expected array_record, in a data_dir of its own. {how}"
         ) from error
+    label = features["label"]
+    return as_dataset(
+        name, train, evaluation, label.num_classes, image_size, flip, tuple(label.names)
+    )
+
+
+def as_dataset(
+    name: str,
+    train: Source,
+    evaluation: Source,
+    num_classes: int,
+    image_size: int,
+    flip: bool,
+    class_names: tuple[str, ...] | None = None,
+) -> Dataset:
+    """Joins two splits of images with ImageNet's crops and pixel statistics.
+
+    Args:
+        name: of the data set.
+        train: records to train on.
+        evaluation: records to evaluate on.
+        num_classes: labels are below it.
+        image_size: side of the images in a batch, in pixels.
+        flip: whether training mirrors half of the images.
+        class_names: one a class, if they are known.
+
+    Returns:
+        The data set.
+    """
     resize = round(image_size * 256 / 224)
     return Dataset(
         name=name,
         train=train,
         evaluation=evaluation,
-        num_classes=features["label"].num_classes,
+        num_classes=num_classes,
         image_shape=(image_size, image_size, 3),
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
@@ -114,5 +143,5 @@ def load_tfds(
             "mean": list(IMAGENET_MEAN),
             "std": list(IMAGENET_STD),
         },
-        class_names=tuple(features["label"].names),
+        class_names=class_names,
     )

@@ -1,0 +1,15 @@
+"""MobileNetV2 with 3-bit weights and activations on ImageNet.
+
+Command (DIR: where TFDS prepared imagenet2012):
+  python -m n2uq_jax.main --config configs/mobilenet_v2_w3a3.py --config.data.dir=DIR
+Hardware: eight GPUs or a TPU host; hours: not measured yet.
+Top-1: not in the paper; here: not measured yet.
+"""
+
+from ml_collections import ConfigDict
+
+from n2uq_jax.training.recipes import imagenet
+
+
+def get_config() -> ConfigDict:
+    return imagenet("mobilenet_v2", bits=3)

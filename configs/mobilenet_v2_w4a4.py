@@ -1,0 +1,15 @@
+"""MobileNetV2 with 4-bit weights and activations on ImageNet.
+
+Command (DIR: where TFDS prepared imagenet2012):
+  python -m n2uq_jax.main --config configs/mobilenet_v2_w4a4.py --config.data.dir=DIR
+Hardware: eight GPUs or a TPU host; hours: not measured yet.
+Top-1: 72.1 in the paper; here: not measured yet.
+"""
+
+from ml_collections import ConfigDict
+
+from n2uq_jax.training.recipes import imagenet
+
+
+def get_config() -> ConfigDict:
+    return imagenet("mobilenet_v2", bits=4)

@@ -1,0 +1,15 @@
+"""ResNet-50 with 3-bit weights and activations on ImageNet.
+
+Command (DIR: where TFDS prepared imagenet2012):
+  python -m n2uq_jax.main --config configs/resnet50_w3a3.py --config.data.dir=DIR
+Hardware: eight GPUs or a TPU host; hours: not measured yet.
+Top-1: 77.5 in the paper; here: not measured yet.
+"""
+
+from ml_collections import ConfigDict
+
+from n2uq_jax.training.recipes import imagenet
+
+
+def get_config() -> ConfigDict:
+    return imagenet("resnet50", bits=3)

@@ -1,0 +1,63 @@
+import jax
+import jax.numpy as jnp
+import pytest
+from flax import nnx
+
+from n2uq_jax import models
+from n2uq_jax.nn import PACT, QuantConv
+
+
+def abstract(name, **kwargs):
+    return nnx.eval_shape(lambda: models.create(name, rngs=nnx.Rngs(0), **kwargs))
+
+
+def output_shape(model, images):
+    graph, state = nnx.split(model)
+    forward = lambda state, x: nnx.merge(graph, state, copy=True)(x)  # noqa: E731
+    return jax.eval_shape(forward, state, jax.ShapeDtypeStruct(images, jnp.float32)).shape
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_every_name_maps_images_of_any_size_to_logits(name):
+    model = abstract(name, num_classes=7)
+    assert output_shape(model, (1, 75, 51, 3)) == (1, 7)
+
+
+@pytest.mark.parametrize("name", ["resnet8", "resnet50", "mobilenet_v2"])
+def test_bit_widths_of_weights_and_activations_differ(name):
+    model = abstract(name, w_bits=3, a_bits=5)
+    layers = [layer for _, layer in nnx.iter_modules(model) if isinstance(layer, QuantConv)]
+    assert {layer.w_bits for layer in layers} == {3}
+    assert {layer.input_quantizer.bits for layer in layers if layer.a_bits} == {5}
+    pacts = [layer for _, layer in nnx.iter_modules(model) if isinstance(layer, PACT)]
+    assert [pact.bits for pact in pacts] == ([5] if name == "mobilenet_v2" else [])
+
+
+def test_float_shortcuts():
+    model = abstract("resnet18", w_bits=2, a_bits=2, quantize_downsample=False)
+    shortcuts = [stage[0].shortcut for stage in list(model.stages)[1:]]
+    assert [type(shortcut.conv) for shortcut in shortcuts] == [nnx.Conv] * 3
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2"])
+def test_the_float_twin_has_the_parameters_of_the_network_but_the_quantizers(name):
+    def paths(model):
+        return {"/".join(map(str, path)) for path, _ in nnx.to_flat_state(nnx.state(model))}
+
+    quantized, twin = paths(abstract(name, w_bits=2, a_bits=2)), paths(abstract(name))
+    assert twin < quantized
+    assert all("input_quantizer" in p or p.endswith("/clip") for p in quantized - twin)
+
+
+def test_a_network_can_be_a_static_argument():
+    graph = nnx.split(abstract("mobilenet_v2", w_bits=2, a_bits=2))[0]
+    assert hash(graph) == hash(nnx.split(abstract("mobilenet_v2", w_bits=2, a_bits=2))[0])
+
+
+def test_bad_arguments_are_named():
+    with pytest.raises(ValueError, match=r"name must be one of resnet18, .*; got 'resnet19'"):
+        models.create("resnet19", rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match="must be None for the float network 'torchvision/resnet"):
+        models.create("torchvision/resnet18", w_bits=2, a_bits=2, rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match="must both be given"):
+        models.create("mobilenet_v2", w_bits=2, rngs=nnx.Rngs(0))

@@ -11,7 +11,7 @@ def progress_bar() -> Iterator[Progress]:
     """Shows a bar for each step of an export, on the terminal's error stream.
 
     Yields:
-      What :func:`~n2uq_jax.export.export_model.export_model` takes as ``progress``.
+      What :func:`~n2uq_jax.export.exported.export_model` takes as ``progress``.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn

@@ -11,7 +11,7 @@ import numpy as np
 from n2uq_jax import data
 from n2uq_jax.export.artifact import check_target, load_artifact
 from n2uq_jax.export.build import Progress, silent
-from n2uq_jax.export.export_model import Exported, export_model
+from n2uq_jax.export.exported import Exported, export_model
 from n2uq_jax.training.workdir import load, open_dataset, read_workdir
 
 
@@ -32,7 +32,7 @@ def export_workdir(
     Args:
       workdir: what ``python -m n2uq_jax.main`` wrote.
       directory: the artifact to write.
-      formats: as in :func:`~n2uq_jax.export.export_model.export_model`.
+      formats: as in :func:`~n2uq_jax.export.exported.export_model`.
       images: how many evaluation images to compare on; 0 for noise, without the data set.
       stage: training stage; None for the last that has a checkpoint.
       data_dir: where the data are now; None for where they were in training.

@@ -25,7 +25,7 @@ class Convolution:
       groups: feature group count.
       operands: the type the codes are multiplied in, a key of
         :data:`~n2uq_jax.arithmetic.exactness.LARGEST_OPERAND`.
-      precision: of the two convolutions of the backward pass, as in ``jax.lax``.
+      precision: as in ``jax.lax``; exact sums of codes do not depend on it.
     """
 
     strides: tuple[int, ...]
@@ -34,7 +34,7 @@ class Convolution:
     kernel_dilation: tuple[int, ...]
     groups: int = 1
     operands: str = "float32"
-    precision: lax.Precision | None = None
+    precision: lax.PrecisionLike = None
 
     def __call__(self, x: jax.Array, w: jax.Array, accumulator: jnp.dtype | None) -> jax.Array:
         """Convolves ``(batch, *spatial, in)`` with ``(*window, in / groups, out)``."""
@@ -63,7 +63,7 @@ def quantized_conv(
     kernel_dilation: Sequence[int] | None = None,
     groups: int = 1,
     operands: Operands | None = None,
-    precision: lax.Precision | None = None,
+    precision: lax.PrecisionLike = None,
 ) -> jax.Array:
     r"""Convolves two quantized arrays: an exact sum of integers, scaled once.
 
@@ -82,8 +82,9 @@ def quantized_conv(
       kernel_dilation: one a spatial axis; None for ones.
       groups: feature group count.
       operands: the type the codes are multiplied in; None for the dtype of ``x.codes`` where
-        that is exact and int32 elsewhere.
-      precision: of the convolutions of the backward pass.
+        that is exact and int32 elsewhere. NaN codes pass through the float types alone.
+      precision: as in ``jax.lax``, for the backward pass and for plain floats; exact sums of codes
+        do not depend on it.
 
     Returns:
       Shape ``(batch, *spatial, out)``, float32 or wider; cast it afterwards.

@@ -42,7 +42,7 @@ def choose_operands(operands: Operands | None, x: QArray | jax.Array, w: QArray,
     Raises:
       ValueError: if ``operands`` is no such type, or not exact for these codes.
     """
-    if isinstance(x, jax.Array):
+    if not isinstance(x, QArray):
         if operands is not None:
             raise ValueError(f"operands={operands!r} wants codes, but x is a plain float array.")
         return x.dtype.name

@@ -23,12 +23,12 @@ class DotProduct:
     Args:
       dimension_numbers: as in ``jax.lax.dot_general``.
       operands: the type the codes are multiplied in.
-      precision: of the two products of the backward pass.
+      precision: as in ``jax.lax``; exact sums of codes do not depend on it.
     """
 
     dimension_numbers: DimensionNumbers
     operands: str = "float32"
-    precision: lax.Precision | None = None
+    precision: lax.PrecisionLike = None
 
     def __call__(self, x: jax.Array, w: jax.Array, accumulator: jnp.dtype | None) -> jax.Array:
         """Multiplies as ``jax.lax.dot_general`` does."""
@@ -46,7 +46,7 @@ def quantized_matmul(
     w: QArray,
     *,
     operands: Operands | None = None,
-    precision: lax.Precision | None = None,
+    precision: lax.PrecisionLike = None,
 ) -> jax.Array:
     r"""Multiplies a quantized array by a quantized matrix: exact integers, scaled once.
 
@@ -57,8 +57,9 @@ def quantized_matmul(
         weights alone.
       w: codes ``(in, out)`` of a float dtype, scale ``()`` or ``(out,)``.
       operands: the type the codes are multiplied in; None for the dtype of ``x.codes`` where
-        that is exact and int32 elsewhere.
-      precision: of the products of the backward pass.
+        that is exact and int32 elsewhere. NaN codes pass through the float types alone.
+      precision: as in ``jax.lax``, for the backward pass and for plain floats; exact sums of codes
+        do not depend on it.
 
     Returns:
       Shape ``(..., out)``, float32 or wider; cast it afterwards.

@@ -37,9 +37,21 @@ def scaled_product(operation: Bilinear, x: QArray | jax.Array, w: QArray) -> jax
 
     Returns:
       The result with output channels on its last axis, float32 or wider.
+
+    Raises:
+      ValueError: if a scale has another shape.
     """
-    if isinstance(x, jax.Array):
+    if not isinstance(x, QArray):
         x = QArray(x, jnp.ones((), w.scale.dtype))
+    if x.scale.ndim:
+        raise ValueError(
+            f"x must have one scale, of shape (), as its channels are summed; got {x.scale.shape}."
+        )
+    if w.scale.shape not in ((), w.shape[-1:]):
+        raise ValueError(
+            f"w must have a scale of shape (), or ({w.shape[-1]},) for the output channels on its "
+            f"last axis; got {w.scale.shape}."
+        )
     accumulator = multiply_codes(operation, x.codes, w.codes)
     # Computed apart from its use: a compiler may otherwise reassociate the three factors.
     scale = lax.optimization_barrier(x.scale * w.scale)
@@ -59,7 +71,8 @@ def multiply_codes(operation: Bilinear, x: jax.Array, w: jax.Array) -> jax.Array
       w: codes of a float dtype.
 
     Returns:
-      Integers in float32, or float64 where ``x`` is float64.
+      Integers in float32, or float64 where ``x`` is float64. Sums of int32 operands that are
+      beyond the integers of that type are rounded to it, once.
     """
     return tagged(_accumulate(operation, x, w), "multiply_codes")
 

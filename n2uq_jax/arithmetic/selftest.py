@@ -58,10 +58,8 @@ def selftest() -> SelfTest:
     """
     rng = np.random.default_rng(0)
     wrong: dict[tuple[str, int, str], int] = {}
-    modes: list[tuple[Operands | None, int]] = [
-        *itertools.product(("float32", "bfloat16", "int8"), (2, 4)),
-        (None, 8),
-    ]
+    types: list[Operands | None] = ["float32", "bfloat16", "int8"]
+    modes = [*itertools.product(types, (2, 4)), (None, 8)]
     for name, (x_shape, w_shape, stride, groups) in _CONVOLUTIONS.items():
         for operands, bits in modes:
             levels = 2**bits - 1

@@ -11,6 +11,7 @@ from flax.typing import Dtype
 
 from n2uq_jax.nn.activation import ActivationQuantizer
 from n2uq_jax.quantizers import QArray
+from n2uq_jax.quantizers.weights import check_bits
 
 
 def make_input_quantizer(
@@ -19,6 +20,7 @@ def make_input_quantizer(
     """Returns the quantizer of a layer's input, or None for a layer without one."""
     if a_bits is None:
         return nnx.data(None)
+    check_bits("a_bits", a_bits)
     return ActivationQuantizer(a_bits, signed=signed, channels=channels, param_dtype=param_dtype)
 
 

@@ -40,10 +40,11 @@ class QuantConv(nnx.Conv):
       rngs: the key stream ``params``.
       **kwargs: ``nnx.Conv``'s other arguments: padding, input_dilation, kernel_dilation,
         feature_group_count, use_bias, mask, dtype, param_dtype, precision, kernel_init, bias_init,
-        kernel_metadata, bias_metadata. Zero padding is the code 0. A mask multiplies the codes.
+        kernel_metadata, bias_metadata. Zero padding is the code 0. A mask of zeros and ones
+        multiplies the codes; the scale is that of the whole kernel.
 
     Reference:
-      Liu et al., "Nonuniform-to-Uniform Quantization", CVPR 2022, Section 3.
+      Liu et al., "Nonuniform-to-Uniform Quantization", CVPR 2022.
     """
 
     def __init__(
@@ -63,12 +64,16 @@ class QuantConv(nnx.Conv):
     ):
         reject_replaced_arithmetic(kwargs, "conv_general_dilated")
         groups = kwargs.get("feature_group_count", 1)
-        if in_features % groups or out_features % groups:
+        if groups < 1 or in_features % groups or out_features % groups:
             raise ValueError(
-                "feature_group_count must divide in_features and out_features, got "
-                f"{groups} for {in_features} and {out_features}."
+                "feature_group_count must be at least 1 and divide in_features and out_features, "
+                f"got {groups} for {in_features} and {out_features}."
             )
         super().__init__(in_features, out_features, kernel_size, strides, rngs=rngs, **kwargs)
+        if self.mask is not None and self.mask.shape != self.kernel_shape:
+            raise ValueError(
+                f"mask must have the kernel's shape {self.kernel_shape}, got {self.mask.shape}."
+            )
         self.w_bits = check_bits("w_bits", w_bits)
         self.a_bits = a_bits
         self.operands = operands
@@ -108,7 +113,8 @@ class QuantConv(nnx.Conv):
 
         w = quantize_weight(self.kernel[...], self.w_bits)
         if self.mask is not None:
-            w = map_codes(lambda codes: codes * self.mask.astype(codes.dtype), w)
+            mask = jnp.asarray(self.mask, w.codes.dtype)
+            w = map_codes(lambda codes: codes * mask, w)
         y = quantized_conv(
             x,
             w,

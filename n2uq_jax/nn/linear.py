@@ -32,7 +32,7 @@ class QuantLinear(nnx.Linear):
         kernel_init, bias_init, kernel_metadata, bias_metadata.
 
     Reference:
-      Liu et al., "Nonuniform-to-Uniform Quantization", CVPR 2022, Section 3.
+      Liu et al., "Nonuniform-to-Uniform Quantization", CVPR 2022.
     """
 
     def __init__(

@@ -21,7 +21,7 @@ class RPReLU(nnx.Module):
       rngs: the key stream ``params``.
 
     Reference:
-      Liu et al., "ReActNet", ECCV 2020, Eq. 3.
+      Liu et al., "ReActNet", ECCV 2020.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class RPReLU(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies the activation to ``x`` of shape ``(..., features)``."""
-        if x.shape[-1] != self.features:
+        if x.shape[-1:] != (self.features,):
             raise ValueError(f"x must have {self.features} channels last, got shape {x.shape}.")
         dtype = self.dtype or jnp.result_type(x, self.slope[...])
         shape = (1,) * (x.ndim - 1) + (self.features,)

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax import lax
 
 
 class BatchNorm(nnx.BatchNorm):
@@ -49,8 +50,19 @@ class BatchNorm(nnx.BatchNorm):
         if use_running_average is None:
             use_running_average = self.use_running_average
         if not use_running_average:
-            n = x.size // self.num_features
+            n = self._values_per_channel(x, mask)
             kept = self.momentum * before
-            self.var[...] = kept + (self.var[...] - kept) * (n / max(n - 1, 1))
+            self.var[...] = kept + (self.var[...] - kept) * (n / jnp.maximum(n - 1, 1))
             self.num_batches[...] += 1
         return y
+
+    def _values_per_channel(self, x: jax.Array, mask: jax.Array | None) -> jax.Array:
+        dtype = self.var[...].dtype
+        if mask is None:
+            n = jnp.asarray(x.size // self.num_features, dtype)
+        else:
+            axes = [i for i in range(x.ndim) if i != self.axis % x.ndim]
+            n = jnp.broadcast_to(mask, x.shape).sum(axes, dtype=dtype)
+        if self.axis_name is None:
+            return n
+        return lax.psum(n, self.axis_name, axis_index_groups=self.axis_index_groups)

@@ -191,7 +191,8 @@ def _resume(stage: Stage, state: TrainState) -> tuple[int, TrainState, dict[str,
     stage.checkpoints.discard_after(step)
     if stage.writer is not None:
         names = tuple(stage.config.stages)
-        stage.writer.rewind(stage.name, step, names[names.index(stage.name) + 1 :])
+        later = names[names.index(stage.name) + 1 :] if step < stage.total_steps else ()
+        stage.writer.rewind(stage.name, step, later)
     if restored is None:
         return 0, state, None
     logger.info("stage %s goes on after step %d", stage.name, step)

@@ -30,8 +30,13 @@ SETTINGS = [
 
 
 def start(workdir, *more):
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
-    environment.pop("XLA_FLAGS", None)
+    environment = {
+        **os.environ,
+        "JAX_PLATFORMS": "cpu",
+        # Most of a short run is compilation, which every run of this file repeats.
+        "JAX_COMPILATION_CACHE_DIR": str(workdir.parent.parent / "compiled"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3",
+    }
     return subprocess.Popen(
         [sys.executable, "-m", "n2uq_jax.main", *SETTINGS, f"--workdir={workdir}", *more],
         stdout=subprocess.PIPE,

@@ -190,10 +190,10 @@ class _Builder(OnnxBuilder):
 
 
 def _repeated(at_least: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    """Repeats thresholds as often as their positive steps say, and pads rows with infinity."""
+    """Repeats thresholds as often as their positive steps say; fills up with unreachable ones."""
     rows = [np.repeat(row, np.maximum(step, 0)) for row, step in zip(at_least, steps, strict=True)]
     width = max(1, *(len(row) for row in rows))
-    padded = np.full((len(rows), width), np.inf)
+    padded = np.full((len(rows), width), 2.0**25)
     for i, row in enumerate(rows):
         padded[i, : len(row)] = row
     return padded

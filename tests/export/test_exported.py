@@ -1,0 +1,85 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from flax import nnx
+
+from n2uq_jax import models
+from n2uq_jax.export import build_program, export_model
+from n2uq_jax.export import exported as module
+
+from .conftest import images
+
+
+def test_report_says_what_was_proven(model, tmp_path):
+    seen = []
+    result = export_model(
+        model,
+        tmp_path / "a",
+        image_shape=(8, 8, 1),
+        images=images(70),
+        progress=lambda *step: seen.append(step),
+    )
+    report = json.loads((tmp_path / "a" / "report.json").read_text())
+    assert report["verdict"] == "equal"
+    assert report["data"] == "given"
+    assert report["proof"]["data"]["images"] == 70
+    assert report["accumulators_compared"] == result.proof.values > 30_000
+    assert report["unfolded"] == dict(result.program.unfolded)
+    assert len(report["unfolded"]) == 5
+    weights = sum(v.size for k, v in result.program.tensors.items() if k.endswith("/weight"))
+    assert report["size"]["weights"] == weights / 4
+    assert report["size"]["float32"] > 4 * weights
+    assert report["size"]["artifact"] < report["size"]["float32"]
+    text = str(result)
+    assert "EQUAL to the network" in text
+    assert "kept in float: stages/0/0/units/0/conv/input_quantizer: reads the images" in text
+    steps = {what for what, _, _ in seen}
+    assert steps == {
+        "Reading off thresholds",
+        "Comparing every accumulator",
+        "Comparing on images",
+        "Writing formats",
+    }
+    assert all((what, total, total) in seen for what, _, total in seen)
+
+
+def test_bad_arguments_write_nothing(model, tmp_path):
+    directory = tmp_path / "a"
+    with pytest.raises(ValueError, match=r"formats must be among .* got \['tflite'\]"):
+        export_model(model, directory, image_shape=(8, 8, 1), formats=["tflite"])
+    with pytest.raises(ValueError, match="formats must be among"):
+        export_model(model, directory, image_shape=(8, 8, 1), formats=[])
+    directory.mkdir()
+    (directory / "x").write_text("")
+    with pytest.raises(FileExistsError, match="is no artifact"):
+        export_model(model, directory, image_shape=(8, 8, 1))
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_float_network_has_nothing_to_export(tmp_path):
+    twin = models.create("resnet8", num_classes=3, in_features=1, width=4, rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match="no quantized layer"):
+        export_model(twin, tmp_path / "a", image_shape=(8, 8, 1))
+
+
+def test_unequal_program_is_not_written(model, program, tmp_path, monkeypatch):
+    name = "stages/1/0/units/1/conv/input_quantizer/points"
+    points = program.tensors[name].copy()
+    points[5:] += 1
+    wrong = dataclasses.replace(program, tensors={**program.tensors, name: points})
+    monkeypatch.setattr(module, "build_program", lambda *_: wrong)
+    with pytest.raises(module.NotEqual, match="nothing was written"):
+        export_model(model, tmp_path / "a", image_shape=(8, 8, 1), images=images(2))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nan_parameters_are_refused(tmp_path):
+    broken = models.create(
+        "resnet8", w_bits=2, a_bits=2, num_classes=3, in_features=1, width=4, rngs=nnx.Rngs(0)
+    )
+    norm = broken.stages[0][0].units[0].norm
+    norm.mean[...] = norm.mean[...].at[1].set(np.nan)
+    with pytest.raises(ValueError, match="has NaN codes"):
+        build_program(broken, (8, 8, 1))

@@ -35,7 +35,7 @@ def predict(
     results = []
     for path in paths:
         image = read_image(path, artifact.manifest["preprocessing"])
-        logits = np.asarray(artifact(image[None]))[0].astype(np.float64)
+        logits = np.asarray(artifact(image[None]), np.float64)[0]
         odds = np.exp(logits - logits.max())
         likeliest = np.argsort(-odds, kind="stable")[:top]
         results.append(
@@ -77,9 +77,9 @@ def read_image(path: str, preprocessing: dict[str, Any] | None) -> np.ndarray:
             image, preprocessing["resize_shorter_side"], preprocessing["center_crop"]
         )
     pixels = np.asarray(image, np.float32)
-    pixels = pixels.reshape(*pixels.shape[:2], -1) / 255
+    pixels = pixels.reshape(*pixels.shape[:2], -1) / np.float32(255)
     mean, std = (np.asarray(preprocessing[key], np.float32) for key in ("mean", "std"))
-    return (pixels - mean) / std
+    return ((pixels - mean) / std).astype(np.float32)
 
 
 def _center_crop(image, shorter_side: int, size: Sequence[int]):
@@ -95,7 +95,9 @@ def main(argv: list[str]) -> None:
     """Reads the flags, classifies and prints."""
     if len(argv) < 2:
         raise app.UsageError("name at least one image")
-    for path, classes in zip(argv[1:], predict(_ARTIFACT.value, argv[1:], _TOP.value), strict=True):
+    for path, classes in zip(
+        argv[1:], predict(str(_ARTIFACT.value), argv[1:], _TOP.value), strict=True
+    ):
         print(path)
         for name, probability in classes:
             print(f"  {probability:6.1%}  {name}")

@@ -28,18 +28,21 @@ def main(argv: list[str]) -> None:
     from n2uq_jax.export.progress import progress_bar
     from n2uq_jax.export.workdir import export_workdir
 
-    with progress_bar() as progress:
-        exported = export_workdir(
-            str(_WORKDIR.value),
-            str(_OUT.value),
-            formats=_FORMAT.value,
-            images=_IMAGES.value,
-            stage=_STAGE.value,
-            residual=_RESIDUAL.value,
-            data_dir=_DATA_DIR.value,
-            overwrite=_OVERWRITE.value,
-            progress=progress,
-        )
+    try:
+        with progress_bar() as progress:
+            exported = export_workdir(
+                str(_WORKDIR.value),
+                str(_OUT.value),
+                formats=_FORMAT.value,
+                images=_IMAGES.value,
+                stage=_STAGE.value,
+                residual=_RESIDUAL.value,
+                data_dir=_DATA_DIR.value,
+                overwrite=_OVERWRITE.value,
+                progress=progress,
+            )
+    except (ValueError, OSError, ImportError) as error:
+        raise SystemExit(f"Nothing was written. {error}") from error
     print(exported)
     if not exported.proof.ok:
         sys.exit(1)

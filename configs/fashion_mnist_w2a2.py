@@ -1,9 +1,9 @@
 """A 2-bit ResNet-14 on Fashion-MNIST's 60,000 images.
 
 Command: python -m n2uq_jax.main --config configs/fashion_mnist_w2a2.py --workdir runs/fashion
-  (the data: Debian's package dataset-fashion-mnist, or --config.data.dir=FOLDER with its four files)
-Hardware: two CPU cores; minutes on a GPU.
-Expected: see the README.
+Data: Debian's package dataset-fashion-mnist, or --config.data.dir=FOLDER with its four IDX files.
+Hardware: two CPU cores, less than an hour. On a GPU: not measured yet.
+Measured: 91.53 % float, 91.20 % 2-bit.
 """
 
 from ml_collections import ConfigDict

@@ -19,7 +19,7 @@ class ActivationQuantizer(nnx.Module):
     Args:
       bits: 1 to 8; ``N = 2**bits - 1`` thresholds.
       signed: codes are the odd integers ``-N .. N`` instead of ``0 .. N``, for inputs that do not
-        come out of a ReLU.
+        come out of a ReLU. None is False until :func:`n2uq_jax.calibrate` chooses.
       channels: None for one set of thresholds a tensor, else the size of the input's last axis,
         for one set a channel.
       param_dtype: dtype of the four parameters.
@@ -31,14 +31,14 @@ class ActivationQuantizer(nnx.Module):
       rngs: the key stream ``params`` is used if given; the default initializers need none.
 
     Reference:
-      Liu et al., "Nonuniform-to-Uniform Quantization", CVPR 2022, Section 3.2.
+      Liu et al., "Nonuniform-to-Uniform Quantization", CVPR 2022.
     """
 
     def __init__(
         self,
         bits: int,
         *,
-        signed: bool = False,
+        signed: bool | None = False,
         channels: int | None = None,
         param_dtype: Dtype = jnp.float32,
         start_init: Initializer | None = None,
@@ -84,7 +84,7 @@ class ActivationQuantizer(nnx.Module):
             self.intervals[...],
             self.in_scale[...],
             self.out_scale[...],
-            signed=self.signed,
+            signed=bool(self.signed),
         )
 
 

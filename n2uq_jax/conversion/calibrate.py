@@ -1,0 +1,222 @@
+"""Sets every activation quantizer from data, in one run of the network."""
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, cast
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from n2uq_jax.conversion.batch_norm import Forward, reestimate_batch_norm, run
+from n2uq_jax.conversion.batches import inputs_of
+from n2uq_jax.conversion.fit import Fit, fit_quantiles, fit_step, gain, relative_error
+from n2uq_jax.conversion.layers import QUANTIZED_LAYERS, float_result
+from n2uq_jax.nn import ActivationQuantizer, quantizers
+from n2uq_jax.quantizers import QArray
+
+Method = Literal["step", "quantiles"]
+
+SAMPLES = 2**16
+"""How many values of a quantizer's input thresholds are fitted to."""
+
+EXAMPLES = 64
+"""How many examples candidates are compared on, by the output of the layer."""
+
+
+_CANDIDATES: tuple[tuple[Method, Callable[..., Fit]], ...] = (
+    ("step", fit_step),
+    ("quantiles", fit_quantiles),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibrated:
+    """What calibration chose for one quantizer.
+
+    Args:
+      method: ``"step"``, equally spaced thresholds of smallest squared error, or ``"quantiles"``.
+      signed: whether codes are on both sides of zero.
+      error: squared error of the layer's output on the data, relative to the output's power, with
+        its weights quantized; of the quantizer's own output where no layer owns it. None where it
+        was computed inside a transformation such as ``nnx.scan``.
+    """
+
+    method: Method | None
+    signed: bool
+    error: float | None
+
+
+def calibrate(
+    model: nnx.Module,
+    batches: Iterable[Any],
+    *,
+    forward: Forward = run,
+    batch_norm: bool = True,
+) -> dict[str, Calibrated]:
+    """Sets thresholds and scales from data, in place, so that a converted network starts usable.
+
+    The network is run once, on all batches together, without gradient and dropout. When a
+    quantizer's input arrives, it is fitted: equally spaced thresholds of smallest squared error,
+    or thresholds at the input's quantiles, whichever leaves the smaller error in the output of its
+    layer, with weights quantized; then its output scale makes up for what weights lose in size.
+    Later layers see the quantized values of the earlier ones. A quantizer whose rule left
+    ``signed`` open becomes unsigned if its input has no negative values, else whatever measures
+    better. A shared quantizer is fitted to the inputs of all its calls.
+
+    BatchNorm normalizes by the statistics of the data meanwhile, and keeps new running statistics
+    afterwards; see :func:`n2uq_jax.reestimate_batch_norm`.
+
+    Args:
+      model: an NNX module with :class:`n2uq_jax.nn.ActivationQuantizer` in it. Weights stay as
+        they are: their scale is fixed by the formula.
+      batches: arrays, or tuples whose first entry is one; a few hundred examples will do. They are
+        concatenated, so the memory is that of one run on all of them.
+      forward: how to run the model, if not as ``model(x)``.
+      batch_norm: re-estimate BatchNorm's running statistics too, if there is any.
+
+    Returns:
+      What was chosen for each quantizer that was run, by path. The others keep their parameters.
+
+    Raises:
+      TypeError: if a batch is no array.
+      ValueError: if the model has no quantizer, or none was run; if the data are not finite; or if
+        a quantizer inside a transformation is to choose its sign. Nothing is changed then.
+    """
+    if not quantizers(model):
+        raise ValueError("model has no ActivationQuantizer: call n2uq_jax.quantize first.")
+    inputs = list(inputs_of(batches))
+    has_norm = batch_norm and any(
+        isinstance(module, nnx.BatchNorm) for _, module in nnx.iter_modules(model)
+    )
+    scratch = nnx.view(
+        nnx.clone(model),
+        deterministic=True,
+        use_running_average=not has_norm,
+        raise_if_not_found=False,
+    )
+    calibration = _Calibration(scratch)
+    forward(scratch, jnp.concatenate(inputs))
+    if not calibration.chosen:
+        raise ValueError("no ActivationQuantizer was run: pass forward to say how to run model.")
+
+    result = nnx.clone(model)
+    fitted = quantizers(scratch)
+    for path, quantizer in quantizers(result).items():
+        if path in calibration.chosen:
+            nnx.update(quantizer, nnx.state(fitted[path], nnx.Param))
+            quantizer.signed = calibration.chosen[path].signed
+    if has_norm:
+        reestimate_batch_norm(result, inputs, forward=forward)
+    for path, quantizer in quantizers(model).items():
+        if path in calibration.chosen:
+            quantizer.signed = calibration.chosen[path].signed
+    nnx.update(model, nnx.state(result))
+    return calibration.chosen
+
+
+class _CalibratedQuantizer(ActivationQuantizer):
+    """A quantizer that is fitted to its input whenever it is called.
+
+    Args:
+      path: where it stands in the model.
+      calibration: what it reports to.
+    """
+
+    path: str
+    calibration: "_Calibration"
+
+    def __call__(self, x: jax.Array) -> QArray:
+        fit = self.calibration.fit(self, x)
+        return fit(x, signed=bool(self.signed))
+
+
+class _Calibration:
+    """Fits the quantizers of a copy of a model, and remembers what it chose."""
+
+    def __init__(self, model: nnx.Module):
+        self.chosen: dict[str, Calibrated] = {}
+        self.samples: dict[str, list[jax.Array]] = {}
+        self.layers: dict[int, Any] = {}
+        for path, quantizer in quantizers(model).items():
+            # The class and not the instance: transformations such as nnx.scan make copies.
+            quantizer.__class__ = _CalibratedQuantizer
+            fitted = cast(_CalibratedQuantizer, quantizer)
+            fitted.path, fitted.calibration = path, self
+        for _, module in nnx.iter_modules(model):
+            if isinstance(module, QUANTIZED_LAYERS):
+                self.layers[id(module.input_quantizer)] = module
+
+    def fit(self, quantizer: _CalibratedQuantizer, x: jax.Array) -> Fit:
+        traced = isinstance(x, jax.core.Tracer)
+        path = quantizer.path
+        earlier = [] if traced else self.samples.setdefault(path, [])
+        earlier.append(_sample(x))
+        samples = jnp.concatenate(earlier)
+        if not traced and not bool(jnp.isfinite(samples).all()):
+            raise ValueError(f"the input of {path} is not finite; is the model?")
+        layer = self.layers.get(id(quantizer))
+        measured = []
+        for signed in _signs(quantizer, samples, traced):
+            for method, candidate in _CANDIDATES:
+                fit = candidate(samples, quantizer.bits, signed=signed)
+                fit, error = _measure(layer, fit, x[:EXAMPLES], samples, signed)
+                measured.append((error, method, signed, fit))
+        if traced:
+            (first, _, signed, a), (second, _, _, b) = measured
+            best = jax.tree.map(lambda v, w: jnp.where(first <= second, v, w), a, b)
+            self.chosen[path] = Calibrated(None, signed, None)
+        else:
+            error, method, signed, best = min(measured, key=lambda m: float(m[0]))
+            self.chosen[path] = Calibrated(method, signed, float(error))
+        _assign(quantizer, best)
+        quantizer.signed = signed
+        return best
+
+
+def _signs(quantizer: Any, samples: jax.Array, traced: bool) -> tuple[bool, ...]:
+    if quantizer.signed is not None:
+        return (quantizer.signed,)
+    if traced:
+        raise ValueError(
+            f"{quantizer.path} runs inside a transformation such as nnx.scan, where its sign "
+            "cannot be chosen from data: say signed=True or False in its rule."
+        )
+    return (False,) if bool(samples.min() >= 0) else (False, True)
+
+
+def _sample(x: jax.Array) -> jax.Array:
+    x = x.reshape(-1)
+    if x.size <= SAMPLES:
+        return x
+    # At random and not at a fixed stride, which could meet the same channels again and again.
+    return x[jax.random.randint(jax.random.key(0), (SAMPLES,), 0, x.size)]
+
+
+def _measure(
+    layer: Any, fit: Fit, x: jax.Array, samples: jax.Array, signed: bool
+) -> tuple[Fit, jax.Array]:
+    """Scales a candidate's output to fit, and returns the error that is left."""
+    if layer is None:
+        return fit, relative_error(fit(samples, signed=signed).dequantize(), samples)
+    bias, quantizer = layer.bias, layer.input_quantizer
+    try:
+        layer.bias = None
+        layer.use_bias = False
+        target = float_result(layer, x)
+        layer.input_quantizer = None
+        y = layer(fit(x, signed=signed))
+    finally:
+        layer.bias, layer.input_quantizer = bias, quantizer
+        layer.use_bias = bias is not None
+    factor = gain(y, target)
+    return fit._replace(out_scale=fit.out_scale * factor), relative_error(factor * y, target)
+
+
+def _assign(quantizer: ActivationQuantizer, fit: Fit) -> None:
+    for name, value in fit._asdict().items():
+        parameter = getattr(quantizer, name)
+        shape = parameter[...].shape
+        if value.ndim < len(shape):  # thresholds per channel start out equal
+            value = value[..., None]
+        parameter[...] = jnp.broadcast_to(value, shape).astype(parameter[...].dtype)

@@ -1,0 +1,140 @@
+"""Fits an activation quantizer's parameters to samples of its input."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from n2uq_jax.quantizers import MIN_INTERVAL, QArray, quantize_activation
+
+
+class Fit(NamedTuple):
+    """Parameters of :func:`n2uq_jax.quantizers.quantize_activation`.
+
+    Args:
+      start: shape ``()``.
+      intervals: shape ``(N,)``.
+      in_scale: shape ``()``.
+      out_scale: shape ``()``.
+    """
+
+    start: jax.Array
+    intervals: jax.Array
+    in_scale: jax.Array
+    out_scale: jax.Array
+
+    def __call__(self, x: jax.Array, *, signed: bool) -> QArray:
+        """Quantizes ``x``."""
+        return _quantize(x, *self, signed=signed)
+
+
+_quantize = jax.jit(quantize_activation, static_argnames="signed")
+
+
+@functools.partial(jax.jit, static_argnames=("bits", "signed"))
+def fit_step(x: jax.Array, bits: int, *, signed: bool) -> Fit:
+    r"""Fits equally spaced thresholds to the smallest squared error, as Lloyd's algorithm does.
+
+    Levels are :math:`\Delta k`, or :math:`\tfrac{\Delta}{2}(2k - N)` if signed. For given levels
+    the best thresholds lie midway between them; for given codes the best step is
+
+    .. math:: \Delta = \sum x \ell / \sum \ell^2, \qquad \ell = k \text{ or } k - N/2.
+
+    Both are repeated from each of several steps, and the best result is kept.
+
+    Args:
+      x: samples, any shape.
+      bits: 1 to 8.
+      signed: levels on both sides of zero.
+
+    Returns:
+      A fit; in units of ``in_scale * x`` its thresholds are those of a new quantizer. Where no
+      sample has a code above zero, that of a new quantizer itself.
+    """
+    levels = 2**bits - 1
+    x = x.reshape(-1).astype(jnp.promote_types(x.dtype, jnp.float32))
+    offset = levels / 2 if signed else 0.0
+    largest = jnp.max(jnp.abs(x) if signed else x)
+    safe = jnp.where(largest > 0, largest, 1.0)
+
+    def level(step: jax.Array) -> jax.Array:
+        return jnp.clip(jnp.round(x / step + offset), 0, levels) - offset
+
+    def update(_: int, step: jax.Array) -> jax.Array:
+        power = jnp.sum(level(step) ** 2)
+        return jnp.where(power > 0, jnp.sum(x * level(step)) / jnp.where(power > 0, power, 1), step)
+
+    def best_of(steps: jax.Array) -> jax.Array:
+        steps = lax.map(lambda step: lax.fori_loop(0, 4, update, step), steps)
+        errors = lax.map(lambda step: jnp.mean((x - step * level(step)) ** 2), steps)
+        return steps[jnp.argmin(errors)]
+
+    # First the range that the levels span, from all of the samples' down to a 64th of it.
+    ranges = safe * 2.0 ** jnp.linspace(0, -6, 25, dtype=x.dtype)
+    step = best_of(ranges / (levels - offset))
+    step = best_of(step * 2.0 ** jnp.linspace(-0.25, 0.25, 17, dtype=x.dtype))
+    out_scale = jnp.where(largest > 0, step * levels / 2, 1.0)
+    start = jnp.asarray(-1.0 if signed else 0.0, x.dtype)
+    intervals = jnp.full((levels,), 2 / levels, x.dtype)
+    return Fit(start, intervals, 1 / out_scale, out_scale)
+
+
+@functools.partial(jax.jit, static_argnames=("bits", "signed"))
+def fit_quantiles(x: jax.Array, bits: int, *, signed: bool) -> Fit:
+    """Puts the curve's knots at quantiles of the samples: codes are about equally frequent.
+
+    If unsigned, quantiles are those of the positive samples and the first knot is 0. The output
+    scale is the one of smallest squared error for these codes.
+
+    Args:
+      x: samples, any shape.
+      bits: 1 to 8.
+      signed: levels on both sides of zero.
+
+    Returns:
+      A fit whose knots span 2 in units of ``in_scale * x``; where the samples have no spread, that
+      of a new quantizer.
+    """
+    levels = 2**bits - 1
+    x = x.reshape(-1).astype(jnp.promote_types(x.dtype, jnp.float32))
+    tail = 0.5 / (levels + 1) / 4
+    if signed:
+        knots = jnp.quantile(x, jnp.linspace(tail, 1 - tail, levels + 1, dtype=x.dtype))
+    else:
+        positive = jnp.where(x > 0, x, jnp.nan)
+        probabilities = jnp.linspace(0, 1 - tail, levels + 1, dtype=x.dtype)[1:]
+        knots = jnp.nanquantile(positive, probabilities)
+        knots = jnp.concatenate([jnp.zeros_like(knots[:1]), knots])
+    spread = knots[-1] - knots[0]
+    usable = jnp.isfinite(spread) & (spread > 0)
+    in_scale = jnp.where(usable, 2 / jnp.where(usable, spread, 1), 1.0)
+    start = jnp.where(usable, in_scale * knots[0], -1.0 if signed else 0.0)
+    intervals = jnp.where(usable, in_scale * jnp.diff(knots), 2 / levels)
+    fit = Fit(start, jnp.maximum(intervals, 2 * MIN_INTERVAL), in_scale, jnp.ones((), x.dtype))
+    return fit._replace(out_scale=gain(fit(x, signed=signed).dequantize(), x))
+
+
+def gain(approximation: jax.Array, target: jax.Array) -> jax.Array:
+    """Returns the factor of ``approximation`` that makes its squared error smallest.
+
+    Args:
+      approximation: any shape.
+      target: the same shape.
+
+    Returns:
+      Shape ``()``, float32 or wider; 1 where no positive factor helps.
+    """
+    dtype = jnp.promote_types(target.dtype, jnp.float32)
+    a, t = approximation.astype(dtype), target.astype(dtype)
+    power, product = jnp.sum(a * a), jnp.sum(a * t)
+    return jnp.where((power > 0) & (product > 0), product / jnp.where(power > 0, power, 1), 1.0)
+
+
+def relative_error(approximation: jax.Array, target: jax.Array) -> jax.Array:
+    """Returns the squared error relative to the target's power; 0 if both are 0."""
+    dtype = jnp.promote_types(target.dtype, jnp.float32)
+    a, t = approximation.astype(dtype), target.astype(dtype)
+    power = jnp.sum(t * t)
+    return jnp.sum((a - t) ** 2) / jnp.where(power > 0, power, 1)

@@ -29,6 +29,7 @@ TINY = [
     "--config.checkpoint_every=5",
     "--config.log_every=5",
     "--config.figures=False",
+    "--config.export=False",
 ]
 
 

@@ -19,4 +19,5 @@ def get_config() -> ConfigDict:
     config.quantized.epochs = 30.0
     config.eval_every = 5
     config.log_every = 10
+    config.export = True
     return config

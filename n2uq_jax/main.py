@@ -40,10 +40,17 @@ def main(argv: list[str]) -> None:
     from n2uq_jax.training.stage import Preempted
 
     name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
+    workdir = _WORKDIR.value or os.path.join("runs", name)
     try:
-        train(_CONFIG.value, _WORKDIR.value or os.path.join("runs", name))
+        train(_CONFIG.value, workdir)
     except Preempted as preempted:
-        print(f"Stopped by SIGTERM after saving {preempted}. The same command goes on from there.")
+        if jax.process_index() == 0:
+            print(f"Stopped by SIGTERM after saving {preempted}. The same command goes on there.")
+        return
+    if _CONFIG.value.export and jax.process_index() == 0:
+        from n2uq_jax.export.workdir import export_and_evaluate
+
+        print(export_and_evaluate(workdir, os.path.join(workdir, "artifact")))
 
 
 def run() -> None:

@@ -71,6 +71,21 @@ def export_workdir(
     )
 
 
+def export_and_evaluate(workdir: str | os.PathLike[str], directory: str | os.PathLike[str]) -> str:
+    """Exports a trained network and evaluates the artifact: how a run ends.
+
+    Args:
+      workdir: what ``python -m n2uq_jax.main`` wrote.
+      directory: the artifact; one that is there is replaced.
+
+    Returns:
+      The proof's verdict and the artifact's accuracy, in words.
+    """
+    exported = export_workdir(workdir, directory, overwrite=True)
+    metrics = evaluate_artifact(directory)
+    return f"{exported}\ninteger model: top-1 {metrics['top1']:.2%} of {metrics['images']:,} images"
+
+
 def evaluate_artifact(
     directory: str | os.PathLike[str],
     *,

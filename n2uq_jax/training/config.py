@@ -61,6 +61,7 @@ def default_config() -> ConfigDict:
     config.eval_every = 1  # epochs
     config.profile_steps = (0, 0)  # first and last step of a profile; (0, 0): none
     config.figures = True
+    config.export = False  # end with the integer model in WORKDIR/artifact, proven and evaluated
     return config.lock()
 
 
@@ -181,6 +182,8 @@ def check_config(config: ConfigDict) -> None:
                     f"{name}.{field} must name an earlier stage, got {source!r}; the stages are "
                     f"{', '.join(config.stages)}."
                 )
+    if config.export and not config[config.stages[-1]].quantized:
+        raise ValueError(f"export wants a quantized last stage, got {config.stages[-1]!r}.")
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:

@@ -45,6 +45,7 @@ def test_misspelt_fields_are_errors():
         ({"stages": ("quantized", "float")}, "quantized.init must name an earlier stage"),
         ({"quantized.label_weight": 2.0}, "quantized.label_weight must be in 0..1, got 2.0"),
         ({"float.epochs": -1.0}, "float.epochs"),
+        ({"stages": ("float",), "export": True}, "export wants a quantized last stage"),
     ],
 )
 def test_contradictions_are_named(change, message):

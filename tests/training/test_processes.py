@@ -24,6 +24,7 @@ def run(processes, workdir, *more):
         "--config.model.stem_stride=2",
         "--config.log_every=1",
         "--config.figures=False",
+        "--config.export=False",
         f"--workdir={workdir}",
         *more,
     ]

@@ -26,6 +26,7 @@ SETTINGS = [
     "--config.log_every=1",
     "--config.eval_every=1",
     "--config.figures=False",
+    "--config.export=False",
 ]
 
 

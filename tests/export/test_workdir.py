@@ -1,0 +1,124 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import save_file
+
+import n2uq_jax as n2uq
+from n2uq_jax import data, predict
+from n2uq_jax.export.workdir import evaluate_artifact, export_workdir
+from n2uq_jax.interop import save_n2uq_state_dict
+from n2uq_jax.training.convert import convert
+from n2uq_jax.training.evaluation import evaluate_workdir
+
+from .conftest import make_unkind
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    """A workdir whose network reads scikit-learn's digits."""
+    from flax import nnx
+
+    folder = tmp_path_factory.mktemp("runs")
+    shared = {"in_features": 1, "num_classes": 10, "width": 4}
+    network = n2uq.models.create("resnet8", w_bits=2, a_bits=2, rngs=nnx.Rngs(0), **shared)
+    save_file(save_n2uq_state_dict(make_unkind(network)), folder / "weights.safetensors")
+    convert(
+        "resnet8", folder / "weights.safetensors", folder / "run", w_bits=2, a_bits=2, data="digits"
+    )
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def artifact(workdir, tmp_path_factory):
+    out = tmp_path_factory.mktemp("artifacts") / "digits"
+    command = [sys.executable, "-m", "n2uq_jax.export", "--workdir", workdir, "--out", out]
+    done = subprocess.run(
+        [*command, "--images", "50", "--format", "stablehlo,onnx"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "integer program on cpu: EQUAL to the network" in done.stdout
+    assert "on 50 images: 0 of" in done.stdout
+    return out
+
+
+def test_command_writes_an_artifact(artifact):
+    assert {p.name for p in artifact.iterdir()} == {
+        "manifest.json",
+        "model.onnx",
+        "model.stablehlo",
+        "report.json",
+        "weights.safetensors",
+    }
+    manifest = json.loads((artifact / "manifest.json").read_text())
+    assert manifest["preprocessing"]["resize"] == [8, 8]
+    assert manifest["source"]["data"]["name"] == "digits"
+
+
+def test_integer_model_has_the_accuracy_of_the_network(workdir, artifact):
+    metrics = evaluate_artifact(artifact, batch_size=100)
+    expected = evaluate_workdir(workdir, batch_size=128)
+    assert metrics["images"] == expected["images"] == 355
+    assert metrics["top1"] == pytest.approx(expected["top1"])
+    assert metrics["top5"] == pytest.approx(expected["top5"])
+
+
+def test_predict_reads_image_files(artifact, tmp_path):
+    digits = data.load("digits")
+    pixels = digits.evaluation[0]["image"]
+    paths = [str(tmp_path / "small.png"), str(tmp_path / "large.png")]
+    image = Image.fromarray(pixels[..., 0])
+    image.save(paths[0])
+    image.resize((32, 24)).save(paths[1])
+
+    small, large = predict.predict(artifact, paths, top=3)
+    assert [len(small), len(large)] == [3, 3]
+    loaded = n2uq.load_artifact(artifact)
+    normalized = (pixels.astype(np.float32) / 255 - digits.mean[0]) / digits.std[0]
+    logits = np.asarray(loaded(normalized[None].astype(np.float32)))[0]
+    names = [f"class {i}" for i in np.argsort(-logits)[:3]]
+    assert [name for name, _ in small] == names
+    odds = np.exp(logits - logits.max())
+    assert small[0][1] == pytest.approx(odds.max() / odds.sum(), rel=1e-4)
+
+
+def test_predict_crops_as_evaluation_does(tmp_path):
+    from n2uq_jax.data.crops import ResizeCenterCrop
+
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)
+    path = tmp_path / "image.png"
+    Image.fromarray(pixels).save(path)
+    preprocessing = {
+        "resize_shorter_side": 37,
+        "center_crop": [32, 32],
+        "channels": "RGB",
+        "mean": [0.5, 0.4, 0.3],
+        "std": [0.2, 0.3, 0.4],
+    }
+    expected = ResizeCenterCrop(37, 32)(path.read_bytes()) / np.float32(255)
+    expected = (expected - np.float32([0.5, 0.4, 0.3])) / np.float32([0.2, 0.3, 0.4])
+    np.testing.assert_allclose(predict.read_image(str(path), preprocessing), expected, rtol=1e-6)
+
+
+def test_predict_says_what_is_wrong(artifact, tmp_path):
+    (tmp_path / "notes.txt").write_text("no image")
+    with pytest.raises(ValueError, match=r"notes.txt is no image"):
+        predict.predict(artifact, [str(tmp_path / "notes.txt")])
+    with pytest.raises(FileNotFoundError):
+        predict.predict(artifact, [str(tmp_path / "absent.png")])
+    with pytest.raises(ValueError, match="does not say how to preprocess"):
+        predict.read_image(str(tmp_path / "absent.png"), None)
+
+
+def test_missing_workdir_and_taken_target(workdir, artifact, tmp_path):
+    with pytest.raises(FileNotFoundError, match="workdir must be a folder"):
+        export_workdir(tmp_path / "absent", tmp_path / "out")
+    with pytest.raises(FileExistsError, match="already holds an artifact"):
+        export_workdir(workdir, artifact)
+    assert list(tmp_path.iterdir()) == []

@@ -1,8 +1,7 @@
 """Sets every activation quantizer from data, in one run of the network."""
 
-import dataclasses
-from collections.abc import Callable, Iterable
-from typing import Any, Literal, cast
+from collections.abc import Iterable
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -10,41 +9,11 @@ from flax import nnx
 
 from n2uq_jax.conversion.batch_norm import Forward, reestimate_batch_norm, run
 from n2uq_jax.conversion.batches import inputs_of
-from n2uq_jax.conversion.fit import Fit, fit_quantiles, fit_step, gain, relative_error
-from n2uq_jax.conversion.layers import QUANTIZED_LAYERS, float_result
+from n2uq_jax.conversion.choose import Calibrated, choose, possible_signs, sample
+from n2uq_jax.conversion.fit import Fit
+from n2uq_jax.conversion.layers import QUANTIZED_LAYERS
 from n2uq_jax.nn import ActivationQuantizer, quantizers
 from n2uq_jax.quantizers import QArray
-
-Method = Literal["step", "quantiles"]
-
-SAMPLES = 2**16
-"""How many values of a quantizer's input thresholds are fitted to."""
-
-EXAMPLES = 64
-"""How many examples candidates are compared on, by the output of the layer."""
-
-
-_CANDIDATES: tuple[tuple[Method, Callable[..., Fit]], ...] = (
-    ("step", fit_step),
-    ("quantiles", fit_quantiles),
-)
-
-
-@dataclasses.dataclass(frozen=True)
-class Calibrated:
-    """What calibration chose for one quantizer.
-
-    Args:
-      method: ``"step"``, equally spaced thresholds of smallest squared error, or ``"quantiles"``.
-      signed: whether codes are on both sides of zero.
-      error: squared error of the layer's output on the data, relative to the output's power, with
-        its weights quantized; of the quantizer's own output where no layer owns it. None where it
-        was computed inside a transformation such as ``nnx.scan``.
-    """
-
-    method: Method | None
-    signed: bool
-    error: float | None
 
 
 def calibrate(
@@ -136,7 +105,7 @@ class _Calibration:
 
     def __init__(self, model: nnx.Module):
         self.chosen: dict[str, Calibrated] = {}
-        self.samples: dict[str, list[jax.Array]] = {}
+        self.samples: dict[str, jax.Array] = {}
         self.layers: dict[int, Any] = {}
         for path, quantizer in quantizers(model).items():
             # The class and not the instance: transformations such as nnx.scan make copies.
@@ -148,69 +117,28 @@ class _Calibration:
                 self.layers[id(module.input_quantizer)] = module
 
     def fit(self, quantizer: _CalibratedQuantizer, x: jax.Array) -> Fit:
-        traced = isinstance(x, jax.core.Tracer)
-        path = quantizer.path
-        earlier = [] if traced else self.samples.setdefault(path, [])
-        earlier.append(_sample(x))
-        samples = jnp.concatenate(earlier)
-        if not traced and not bool(jnp.isfinite(samples).all()):
-            raise ValueError(f"the input of {path} is not finite; is the model?")
-        layer = self.layers.get(id(quantizer))
-        measured = []
-        for signed in _signs(quantizer, samples, traced):
-            for method, candidate in _CANDIDATES:
-                fit = candidate(samples, quantizer.bits, signed=signed)
-                fit, error = _measure(layer, fit, x[:EXAMPLES], samples, signed)
-                measured.append((error, method, signed, fit))
-        if traced:
-            (first, _, signed, a), (second, _, _, b) = measured
-            best = jax.tree.map(lambda v, w: jnp.where(first <= second, v, w), a, b)
-            self.chosen[path] = Calibrated(None, signed, None)
+        path, samples = quantizer.path, sample(x)
+        if isinstance(x, jax.core.Tracer):
+            signs = _sign_in_transformation(quantizer)
         else:
-            error, method, signed, best = min(measured, key=lambda m: float(m[0]))
-            self.chosen[path] = Calibrated(method, signed, float(error))
+            if path in self.samples:
+                samples = jnp.concatenate([self.samples[path], samples])
+            self.samples[path] = samples
+            signs = possible_signs(quantizer.signed, samples)
+        layer = self.layers.get(id(quantizer))
+        self.chosen[path], best = choose(samples, quantizer.bits, signs, layer, x)
         _assign(quantizer, best)
-        quantizer.signed = signed
+        quantizer.signed = self.chosen[path].signed
         return best
 
 
-def _signs(quantizer: Any, samples: jax.Array, traced: bool) -> tuple[bool, ...]:
-    if quantizer.signed is not None:
-        return (quantizer.signed,)
-    if traced:
+def _sign_in_transformation(quantizer: _CalibratedQuantizer) -> tuple[bool, ...]:
+    if quantizer.signed is None:
         raise ValueError(
             f"{quantizer.path} runs inside a transformation such as nnx.scan, where its sign "
             "cannot be chosen from data: say signed=True or False in its rule."
         )
-    return (False,) if bool(samples.min() >= 0) else (False, True)
-
-
-def _sample(x: jax.Array) -> jax.Array:
-    x = x.reshape(-1)
-    if x.size <= SAMPLES:
-        return x
-    # At random and not at a fixed stride, which could meet the same channels again and again.
-    return x[jax.random.randint(jax.random.key(0), (SAMPLES,), 0, x.size)]
-
-
-def _measure(
-    layer: Any, fit: Fit, x: jax.Array, samples: jax.Array, signed: bool
-) -> tuple[Fit, jax.Array]:
-    """Scales a candidate's output to fit, and returns the error that is left."""
-    if layer is None:
-        return fit, relative_error(fit(samples, signed=signed).dequantize(), samples)
-    bias, quantizer = layer.bias, layer.input_quantizer
-    try:
-        layer.bias = None
-        layer.use_bias = False
-        target = float_result(layer, x)
-        layer.input_quantizer = None
-        y = layer(fit(x, signed=signed))
-    finally:
-        layer.bias, layer.input_quantizer = bias, quantizer
-        layer.use_bias = bias is not None
-    factor = gain(y, target)
-    return fit._replace(out_scale=fit.out_scale * factor), relative_error(factor * y, target)
+    return (quantizer.signed,)
 
 
 def _assign(quantizer: ActivationQuantizer, fit: Fit) -> None:

@@ -48,8 +48,16 @@ class ActivationQuantizer(linen.Module):
     out_scale_init: Initializer = linen.initializers.ones_init()
 
     @linen.compact
-    def __call__(self, x: jax.Array) -> QArray:
-        """Quantizes the float array ``x`` of shape ``(..., channels)``."""
+    def __call__(self, x: jax.Array, layer: nnx.Module | None = None) -> QArray:
+        """Quantizes.
+
+        Args:
+          x: float array, shape ``(..., channels)``.
+          layer: the NNX layer that takes the codes; calibration reads it, nothing else.
+
+        Returns:
+          A QArray.
+        """
         levels = 2 ** check_bits("bits", self.bits) - 1
         shape = (x.shape[-1],) if self.per_channel else ()
         constant = linen.initializers.constant
@@ -103,7 +111,7 @@ class Conv(linen.Conv):
             mask=self.mask,
             **_arguments(self, kernel, bias),
         )
-        return layer(_quantize_inputs(self, inputs, layer.dtype))
+        return layer(_quantize_inputs(self, inputs, layer))
 
 
 class Dense(linen.Dense):
@@ -132,7 +140,7 @@ class Dense(linen.Dense):
         layer = nnx_linear.QuantLinear(
             inputs.shape[-1], self.features, **_arguments(self, kernel, bias)
         )
-        return layer(_quantize_inputs(self, inputs, layer.dtype))
+        return layer(_quantize_inputs(self, inputs, layer))
 
 
 QuantConv, QuantDense = Conv, Dense
@@ -166,9 +174,7 @@ def _arguments(module: Any, kernel: jax.Array, bias: jax.Array | None) -> dict[s
     }
 
 
-def _quantize_inputs(
-    module: Any, inputs: jax.Array | QArray, dtype: Dtype | None
-) -> jax.Array | QArray:
+def _quantize_inputs(module: Any, inputs: jax.Array | QArray, layer: Any) -> jax.Array | QArray:
     if module.a_bits is None:
         return inputs
     if isinstance(inputs, QArray):
@@ -183,7 +189,8 @@ def _quantize_inputs(
         param_dtype=module.param_dtype,
         name="input_quantizer",
     )
-    return quantizer(inputs.astype(dtype or jnp.promote_types(inputs.dtype, module.param_dtype)))
+    dtype = layer.dtype or jnp.promote_types(inputs.dtype, module.param_dtype)
+    return quantizer(inputs.astype(dtype), layer)
 
 
 def _reject_hooks(module: Any, *names: str) -> None:

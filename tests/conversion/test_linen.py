@@ -1,0 +1,102 @@
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen, nnx
+
+import n2uq_jax as n2uq
+from n2uq_jax.conversion.linen import calibrate, take_over
+from n2uq_jax.nn.linen import Conv, Dense
+from tests.conversion.models import images
+
+
+class ResNet(linen.Module):
+    """The residual network of a public example, which is told its layers."""
+
+    conv: Any = linen.Conv
+    width: int = 4
+
+    @linen.compact
+    def __call__(self, x, train: bool = True):
+        norm = functools.partial(linen.BatchNorm, use_running_average=not train, momentum=0.9)
+        x = linen.relu(norm(name="norm_init")(linen.Conv(self.width, (3, 3), name="conv_init")(x)))
+        for i, width in enumerate((self.width, 2 * self.width)):
+            y = self.conv(width, (3, 3), 1 + (i > 0), use_bias=False)(x)
+            y = self.conv(width, (3, 3), use_bias=False)(linen.relu(norm()(y)))
+            if i:
+                x = self.conv(width, (1, 1), 2, use_bias=False, name="conv_proj")(x)
+            x = linen.relu(x + norm()(y))
+        return linen.Dense(3)(x.mean((1, 2)))
+
+
+def quantized(**bits):
+    return ResNet(conv=functools.partial(Conv, **bits))
+
+
+def test_a_float_network_is_taken_over_and_calibrated():
+    x = images(32)
+    plain, model = ResNet(), quantized(w_bits=8, a_bits=4)
+    trained = plain.init(jax.random.key(0), x)
+    variables = take_over(model.init(jax.random.key(1), x), trained)
+    np.testing.assert_array_equal(
+        variables["params"]["Conv_0"]["kernel"], trained["params"]["Conv_0"]["kernel"]
+    )
+    result = calibrate(model, variables, [(x, None)], train=False)
+    assert result["params"].keys() == variables["params"].keys()
+    expected, _ = plain.apply(trained, x, mutable=["batch_stats"])
+    y = model.apply(result, x, train=False)
+    before = model.apply(variables, x, train=False)
+    assert jnp.mean((y - expected) ** 2) < 0.2 * jnp.mean((before - expected) ** 2)
+    # Evaluation now normalizes as a training batch of the same images does.
+    training, _ = model.apply(result, x, mutable=["batch_stats"])
+    np.testing.assert_allclose(y, training, atol=1e-4)
+
+
+def test_thresholds_equal_those_of_nnx():
+    x = jax.random.uniform(jax.random.key(0), (64, 3), maxval=3.0)
+    layer = Dense(4, w_bits=3, a_bits=2)
+    variables = layer.init(jax.random.key(0), x)
+    result = calibrate(layer, variables, [x[:10], x[10:]])["params"]
+
+    other = n2uq.nn.QuantLinear(3, 4, w_bits=3, a_bits=2, rngs=nnx.Rngs(0))
+    other.kernel[...] = variables["params"]["kernel"]
+    n2uq.calibrate(other, [x])
+    for name, value in result["input_quantizer"].items():
+        np.testing.assert_array_equal(value, getattr(other.input_quantizer, name)[...])
+    assert variables["params"]["input_quantizer"]["in_scale"] == 1
+
+
+def test_running_statistics_can_stay():
+    model = quantized(w_bits=2, a_bits=2)
+    variables = model.init(jax.random.key(0), images(4))
+    result = calibrate(model, variables, [images(4)], batch_norm=False, train=False)
+    jax.tree.map(np.testing.assert_array_equal, result["batch_stats"], variables["batch_stats"])
+
+
+def test_thresholds_per_channel_start_out_equal():
+    layer = Dense(4, w_bits=3, a_bits=2, per_channel=True)
+    x = jax.random.uniform(jax.random.key(0), (64, 3), maxval=3.0)
+    quantizer = calibrate(layer, layer.init(jax.random.key(0), x), [x])["params"]["input_quantizer"]
+    assert quantizer["intervals"].shape == (3, 3)
+    assert len(set(map(float, quantizer["in_scale"]))) == 1
+
+
+def test_what_cannot_be_calibrated_is_an_error():
+    x = jnp.ones((2, 3))
+    plain = linen.Dense(3)
+    with pytest.raises(ValueError, match=r"no ActivationQuantizer of n2uq_jax.nn.linen was run"):
+        calibrate(plain, plain.init(jax.random.key(0), x), [x])
+    compiled = linen.jit(Dense)(3, w_bits=2, a_bits=2)
+    with pytest.raises(ValueError, match="input_quantizer runs inside a transformation"):
+        calibrate(compiled, compiled.init(jax.random.key(0), x), [x])
+
+
+def test_variables_that_do_not_fit_are_errors():
+    variables = {"params": {"kernel": jnp.zeros((2, 3))}}
+    with pytest.raises(ValueError, match="trained has params/bias, which the quantized network"):
+        take_over(variables, {"params": {"bias": jnp.zeros(3)}})
+    with pytest.raises(ValueError, match=r"kernel of shape \(3, 3\), but .* \(2, 3\)"):
+        take_over(variables, {"params": {"kernel": jnp.zeros((3, 3))}})

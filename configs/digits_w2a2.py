@@ -15,8 +15,9 @@ def get_config() -> ConfigDict:
     config.model.name = "resnet8"
     config.data.name = "digits"
     config.batch_size = 128
-    config.float.epochs = 30.0
-    config.quantized.epochs = 30.0
+    config.float.epochs = 60.0
+    config.quantized.epochs = 60.0
+    config.checkpoint_every = 55  # steps: five epochs
     config.eval_every = 5
     config.log_every = 10
     config.export = True

@@ -18,7 +18,7 @@ _DATA_DIR = flags.DEFINE_string("data_dir", "", "Where the data set is.")
 
 def main(argv: list[str]) -> None:
     """Reads the flags and converts."""
-    absl_logging.set_verbosity(absl_logging.WARNING)
+    absl_logging.set_verbosity(absl_logging.ERROR)
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
 

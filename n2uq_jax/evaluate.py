@@ -19,7 +19,7 @@ _BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Default: that of the run
 
 def main(argv: list[str]) -> None:
     """Reads the flags, evaluates and prints one line of JSON."""
-    absl_logging.set_verbosity(absl_logging.WARNING)
+    absl_logging.set_verbosity(absl_logging.ERROR)
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     where = {"data_dir": _DATA_DIR.value, "batch_size": _BATCH_SIZE.value}

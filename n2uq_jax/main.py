@@ -25,7 +25,7 @@ _CPU_DEVICES = flags.DEFINE_integer("cpu_devices", None, "Run on this many fake 
 
 def main(argv: list[str]) -> None:
     """Reads the flags and trains."""
-    absl_logging.set_verbosity(absl_logging.WARNING)  # Orbax tells of every file at INFO
+    absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax speaks of every checkpoint
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     import jax

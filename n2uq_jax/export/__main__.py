@@ -21,7 +21,7 @@ _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace an artifact that is 
 
 def main(argv: list[str]) -> None:
     """Reads the flags, exports and prints the verdict."""
-    absl_logging.set_verbosity(absl_logging.WARNING)
+    absl_logging.set_verbosity(absl_logging.ERROR)
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
 

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from n2uq_jax.export.fixed_point import FixedPointProgram
 from n2uq_jax.export.network import MOVES, Network, Op, Product, Value
 from n2uq_jax.export.program import IntegerProgram
 
@@ -20,8 +21,8 @@ def describe(program: IntegerProgram) -> list[Step]:
 
     Returns:
       JSON-able dicts with the ``kind`` of step (``"convolution"`` or ``"matrix product"`` of
-      codes, integer ``"thresholds"``, or ``"float"`` arithmetic as in the network), its ``name``,
-      and what it ``reads``.
+      codes, integer ``"thresholds"``, ``"float"`` arithmetic as in the network, or ``"fixed
+      point"`` in its place), its ``name``, and what it ``reads``.
     """
     network = program.network(jax.ShapeDtypeStruct((1, *program.image_shape), jnp.float32))
     ops, _ = network.live(program.folded)
@@ -50,7 +51,11 @@ def describe(program: IntegerProgram) -> list[Step]:
             if network.segments[op] is op or any(v in network.graph.outputs for v in op.outputs):
                 chain = [o for o in floats if network.segments[o] is network.segments[op]]
                 floats = [o for o in floats if o not in chain]
-                steps.append(_float(chain, names, network))
+                step = _float(chain, names, network)
+                inside = step["name"] != "logits" and "images" not in step["reads"]
+                if inside and isinstance(program, FixedPointProgram):
+                    step["kind"] = "fixed point"
+                steps.append(step)
     return steps
 
 

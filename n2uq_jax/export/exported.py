@@ -16,8 +16,9 @@ import n2uq_jax
 from n2uq_jax.export.artifact import check_target, write_artifact
 from n2uq_jax.export.build import Progress, build_program, silent
 from n2uq_jax.export.describe import describe
+from n2uq_jax.export.fixed_point import to_fixed_point
 from n2uq_jax.export.program import IntegerProgram
-from n2uq_jax.export.proof import Proof, prove
+from n2uq_jax.export.proof import DataComparison, Proof, compare, prove
 from n2uq_jax.export.reference import Model
 from n2uq_jax.export.weights import describe_tensors, pack_tensors, serialise_tensors
 
@@ -48,6 +49,11 @@ class Exported:
     def __str__(self) -> str:
         size = self.report["size"]
         lines = [str(self.proof)]
+        if "fixed_point" in self.report:
+            lines.append(
+                "  with residual sums in int32: {differing:,} of {codes:,} codes differ, "
+                "{differing_top1} of {images:,} top-1".format(**self.report["fixed_point"])
+            )
         lines += [f"  kept in float: {k}: {why}" for k, why in self.program.unfolded.items()]
         lines.append(
             f"{self.directory}: {size['artifact'] / 1e6:.2f} MB, "
@@ -100,6 +106,13 @@ def export_model(
     unknown = set(formats) - set(FORMATS)
     if unknown or not formats:
         raise ValueError(f"formats must be among {', '.join(FORMATS)}; got {sorted(formats)}.")
+    if residual not in ("float", "int32") or (
+        residual == "int32" and set(formats) != {"stablehlo"}
+    ):
+        raise ValueError(
+            'residual must be "float", or "int32" with the format stablehlo alone; '
+            f"got {residual!r} with {sorted(formats)}."
+        )
     check_target(directory, overwrite)
     image_shape = tuple(image_shape)
     data = "given"
@@ -110,6 +123,10 @@ def export_model(
     proof = prove(program, model, images, progress=progress)
     if proof.tensors or any(edge.differing for edge in proof.edges):
         raise NotEqual(f"nothing was written to {directory}: {proof}")
+    approximate = {}
+    if residual == "int32":
+        program = to_fixed_point(program)
+        approximate["fixed_point"] = _agreement(compare(program, model, images, progress=progress))
     packed, packings = pack_tensors(program.tensors)
     files = {"weights.safetensors": serialise_tensors(packed)}
     for i, name in enumerate(formats):
@@ -117,12 +134,13 @@ def export_model(
         files |= _convert(program, name)
     progress("Writing formats", len(formats), len(formats))
     report = {
-        "verdict": "equal" if proof.ok else "not equal",
+        "verdict": _verdict(proof, residual),
         "backend": proof.backend,
         "data": data,
         "accumulators_compared": proof.values,
         "unfolded": dict(program.unfolded),
         "proof": dataclasses.asdict(proof),
+        **approximate,
         "size": {
             "weights": sum(packed[name].nbytes for name in packings),
             "artifact": sum(len(content) for content in files.values()),
@@ -139,6 +157,7 @@ def export_model(
         "class_names": list(class_names) if class_names else None,
         "preprocessing": preprocessing,
         "source": source,
+        "residual": residual,
         "tensors": describe_tensors(packed, packings),
         "program": describe(program),
     }
@@ -146,6 +165,17 @@ def export_model(
         raise ValueError(f"class_names must have {classes} entries, got {len(class_names)}.")
     write_artifact(directory, files, manifest, overwrite=overwrite)
     return Exported(directory, program, proof, report)
+
+
+def _agreement(comparison: DataComparison) -> dict[str, Any]:
+    return {
+        "images": comparison.images,
+        "codes": sum(layer.codes for layer in comparison.layers.values()),
+        "differing": comparison.differing,
+        "differing_top1": comparison.differing_top1,
+        "largest_logit_difference": comparison.largest_logit_difference,
+        "layers": {name: dataclasses.asdict(layer) for name, layer in comparison.layers.items()},
+    }
 
 
 def _convert(program: IntegerProgram, name: str) -> dict[str, bytes]:
@@ -161,6 +191,12 @@ def _convert(program: IntegerProgram, name: str) -> dict[str, bytes]:
     from n2uq_jax.export.qonnx import to_qonnx
 
     return {"model.qonnx.onnx": to_qonnx(program)}
+
+
+def _verdict(proof: Proof, residual: str) -> str:
+    if residual == "int32":
+        return "approximate"
+    return "equal" if proof.ok else "not equal"
 
 
 def _versions() -> dict[str, str]:

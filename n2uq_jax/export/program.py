@@ -65,34 +65,38 @@ class IntegerProgram:
         Returns:
           Logits, and the integer codes of every quantizer by name.
         """
-        network = self.network(images)
-        execution = _Execution(network, self.folded, tensors, images)
-        execution.walk()
-        env = execution.env
-        codes = {q.name: env[q.codes] for q in network.quantizers if q.codes in env}
-        return execution.floats(network.graph.outputs[0]), codes
+        return Execution(self.network(images), self.folded, tensors, images).results()
 
     @functools.cached_property
     def _jitted(self) -> Callable:
         return jax.jit(self.run)
 
 
-class _Execution(Interpreter):
+class Execution(Interpreter):
     """Runs a program in JAX; integer values are held as integers."""
 
     def __init__(self, network: Network, folded, tensors: Tensors, images: jax.Array):
         super().__init__(network, folded)
         self.tensors = tensors
-        self.env = {value: tensors[name] for name, value in self.constants.items()}
+        self.env = {v: tensors[name] for name, v in self.constants.items() if name in tensors}
         self.env[network.graph.inputs[0]] = images
         self.as_floats: dict[Value, jax.Array] = {}
 
+    def results(self) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Carries out the program, and returns its logits and codes."""
+        self.walk()
+        quantizers = [q for q in self.network.quantizers if q.codes in self.env]
+        codes = {q.name: self.env[q.codes] for q in quantizers}
+        return self.floats(self.network.graph.outputs[0]), codes
+
     def apply_thresholds(self, quantizer: Quantizer, product: Product) -> None:
+        """Compares integer accumulators."""
         arrays = threshold_tensors(self.tensors, quantizer.name)
         codes = self._narrow(apply(arrays, self.env[product.accumulator]), quantizer.codes)
         self.env[quantizer.codes] = codes.reshape(quantizer.codes.shape)
 
     def multiply(self, product: Product) -> None:
+        """Sums products in int32."""
         x, weight = (self.env[value] for value in product.op.inputs)
         narrow = x.dtype == jnp.int8 and weight.dtype == jnp.int8
         operand = jnp.int8 if narrow else jnp.int32
@@ -102,12 +106,14 @@ class _Execution(Interpreter):
         )
 
     def move(self, op: Op) -> None:
+        """Computes in int32."""
         operands = [jnp.asarray(read(self.env, v)).astype(jnp.int32) for v in op.inputs]
         unchanged = op.name in ("convert_element_type", "copy", "name", "optimization_barrier")
         result = operands[0] if unchanged else op(*operands)[0]
         self.env[op.outputs[0]] = self._narrow(result, op.outputs[0])
 
     def compute(self, op: Op) -> None:
+        """Computes as the network does."""
         operands = [self.floats(value) for value in op.inputs]
         for value, result in zip(op.outputs, op(*operands), strict=True):
             if value in self.network.ranges:

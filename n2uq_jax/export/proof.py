@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -14,7 +14,7 @@ from n2uq_jax.export.build import Progress, compute_constants, silent, trace_net
 from n2uq_jax.export.chain import Chain, compile_chain
 from n2uq_jax.export.network import Network
 from n2uq_jax.export.program import IntegerProgram, threshold_tensors
-from n2uq_jax.export.reference import Model, Parameters, evaluation_function
+from n2uq_jax.export.reference import Model, evaluation_function
 from n2uq_jax.export.thresholds import Thresholds, apply
 from n2uq_jax.export.trace import evaluate
 
@@ -164,11 +164,7 @@ def prove(
     Raises:
       ValueError: if ``images`` do not have the program's shape.
     """
-    if images.shape[1:] != program.image_shape or len(images) == 0:
-        raise ValueError(
-            f"images must have shape (n, {', '.join(map(str, program.image_shape))}), "
-            f"got {images.shape}."
-        )
+    _check_images(program, images)
     function, parameters = evaluation_function(model)
     network = trace_network(function, parameters, program.image_shape)
     constants = compute_constants(network, parameters)
@@ -177,7 +173,7 @@ def prove(
         backend=jax.default_backend(),
         tensors=[name for name in used if not _same(program.tensors[name], constants[name])],
         edges=list(_prove_edges(program, network, constants, progress)),
-        data=_compare(program, function, parameters, images, batch_size, progress),
+        data=compare(program, model, images, batch_size=batch_size, progress=progress),
     )
 
 
@@ -231,14 +227,31 @@ def _count(arrays, accumulators, codes):
     return jnp.sum(apply(arrays, accumulators) != codes.astype(jnp.int32))
 
 
-def _compare(
+def compare(
     program: IntegerProgram,
-    function: Callable,
-    parameters: Parameters,
+    model: Model,
     images: np.ndarray,
-    batch_size: int,
-    progress: Progress,
+    *,
+    batch_size: int = 64,
+    progress: Progress = silent,
 ) -> DataComparison:
+    """Compares a program with a network on images: codes of every layer, logits, top-1.
+
+    Args:
+      program: the integer program.
+      model: what it was built from.
+      images: float32, shape ``(n, *program.image_shape)``.
+      batch_size: how many to evaluate at a time.
+      progress: told about each batch.
+
+    Returns:
+      What was compared, and what differs.
+
+    Raises:
+      ValueError: if ``images`` do not have the program's shape.
+    """
+    _check_images(program, images)
+    function, parameters = evaluation_function(model)
     batch_size = min(batch_size, len(images))
     network = program.network(jax.ShapeDtypeStruct((batch_size, *images.shape[1:]), jnp.float32))
     plain = jax.jit(function)
@@ -274,6 +287,14 @@ def _compare(
         for name, c in counts.items()
     }
     return DataComparison(len(images), layers, largest, differing_top1, plain_flips)
+
+
+def _check_images(program: IntegerProgram, images: np.ndarray) -> None:
+    if images.shape[1:] != program.image_shape or len(images) == 0:
+        raise ValueError(
+            f"images must have shape (n, {', '.join(map(str, program.image_shape))}), "
+            f"got {images.shape}."
+        )
 
 
 def _evaluate(network: Network, isolated, parameters, images):

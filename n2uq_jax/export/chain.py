@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from n2uq_jax.export.monotone import directions
 from n2uq_jax.export.network import Network, Quantizer
 from n2uq_jax.export.trace import Value, evaluate
 
@@ -28,6 +29,7 @@ class Chain:
       size: how many accumulators a channel one call evaluates.
       low: smallest accumulator, int64, shape ``(channels,)``.
       high: largest accumulator, int64, shape ``(channels,)``.
+      directions: :func:`~n2uq_jax.export.monotone.directions` of the chain.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Chain:
     size: int
     low: np.ndarray
     high: np.ndarray
+    directions: Callable[[], np.ndarray]
 
     @property
     def span(self) -> int:
@@ -61,12 +64,31 @@ class Chain:
         for start in range(0, self.span, self.size):
             # From the offset first: low + start could exceed an int32 of a narrow channel.
             accumulators = low + np.minimum(offsets + np.int32(start), high - low)
-            codes = self.codes(accumulators)
-            if codes.min() < 0:
-                raise ValueError(
-                    f"{self.name} has NaN codes: a parameter in front of it is not finite."
-                )
-            yield accumulators, codes
+            yield accumulators, self._checked(self.codes(accumulators))
+
+    def at(self, accumulators: np.ndarray) -> np.ndarray:
+        """Evaluates some accumulators of every channel.
+
+        Args:
+          accumulators: int64, shape ``(n, channels)``, within the range.
+
+        Returns:
+          Codes of the same shape.
+
+        Raises:
+          ValueError: if a code is NaN.
+        """
+        n = len(accumulators)
+        rows = np.resize(accumulators, (-(-n // self.size) * self.size, accumulators.shape[1]))
+        parts = np.split(rows.astype(np.int32), len(rows) // self.size)
+        return self._checked(np.concatenate([self.codes(part) for part in parts])[:n])
+
+    def _checked(self, codes: np.ndarray) -> np.ndarray:
+        if codes.min() < 0:
+            raise ValueError(
+                f"{self.name} has NaN codes: a parameter in front of it is not finite."
+            )
+        return codes
 
 
 def compile_chain(
@@ -100,4 +122,11 @@ def compile_chain(
 
     arrays = [constants[v] for v in used]
     low, high = product.accumulator_range(weight)
-    return Chain(quantizer.name, lambda v: np.asarray(run(arrays, v)), size, low, high)
+    return Chain(
+        name=quantizer.name,
+        codes=lambda accumulators: np.asarray(run(arrays, accumulators)),
+        size=size,
+        low=low,
+        high=high,
+        directions=lambda: directions(network.graph, quantizer, constants),
+    )

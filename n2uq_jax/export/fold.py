@@ -21,7 +21,8 @@ def fold(chain: Chain, levels: int) -> Thresholds:
 
     Every accumulator in the range is evaluated, and each place where the code changes is noted.
     There is no algebra in this and no assumption about the arithmetic: a channel may increase,
-    decrease, be constant, or do both.
+    decrease, be constant, or do both. A range of more than :data:`MAX_ENUMERATED` accumulators is
+    searched by bisection instead, if every channel is monotone for certain.
 
     Args:
       chain: the network's arithmetic.
@@ -31,11 +32,12 @@ def fold(chain: Chain, levels: int) -> Thresholds:
       Thresholds that give the chain's code for every accumulator in the range.
 
     Raises:
-      CannotFold: if the codes of a channel change too often, or the range is too wide.
+      CannotFold: if the codes of a channel change too often, or the range is too wide for
+        enumeration and a channel is not monotone for certain.
       ValueError: if a code is NaN.
     """
     if chain.span > MAX_ENUMERATED:
-        raise CannotFold(f"the range of {chain.span:,} accumulators is too wide to enumerate")
+        return _bisect(chain, levels)
     channel, point, step = [], [], []
     first = last = None
     for accumulators, codes in chain.enumerate():
@@ -58,3 +60,39 @@ def fold(chain: Chain, levels: int) -> Thresholds:
     ends = np.cumsum(count)[:-1]
     changes = zip(np.split(points[order], ends), np.split(steps[order], ends), strict=True)
     return from_changes(first, list(changes), levels, chain.low, chain.high)
+
+
+def _bisect(chain: Chain, levels: int) -> Thresholds:
+    unknown = np.flatnonzero(np.isnan(chain.directions()))
+    if len(unknown):
+        raise CannotFold(
+            f"the range of {chain.span:,} accumulators is too wide to enumerate, and channel "
+            f"{unknown[0]} is not monotone for certain"
+        )
+    ends = chain.at(np.stack([chain.low, chain.high]))
+    falls = ends[0] > ends[1]
+    # The largest accumulator at which the code has not reached level k yet, or has not left it:
+    # it is at least `left`, and `right` is beyond it.
+    level = np.arange(1, levels + 1)[:, None]
+    left = np.broadcast_to(chain.low - 1, (levels, len(falls)))
+    right = np.broadcast_to(chain.high + 1, left.shape)
+    while (right - left > 1).any():
+        middle = (left + right) // 2
+        inside = np.clip(middle, chain.low, chain.high)
+        before = (chain.at(inside) < level) != falls
+        searching = right - left > 1
+        left, right = (
+            np.where(searching & before, middle, left),
+            np.where(searching & ~before, middle, right),
+        )
+    points = np.where(falls, left[::-1], left).T
+    steps = np.where(falls, -1, 1)[:, None].repeat(levels, 1)
+    base = np.where(falls, levels, 0)
+    return Thresholds(
+        points.astype(np.int32),
+        steps.astype(np.int16),
+        base.astype(np.int16),
+        levels,
+        chain.low,
+        chain.high,
+    )

@@ -12,6 +12,7 @@ import numpy as np
 
 from n2uq_jax.export.build import Progress, compute_constants, silent, trace_network
 from n2uq_jax.export.chain import Chain, compile_chain
+from n2uq_jax.export.fold import MAX_ENUMERATED
 from n2uq_jax.export.network import Network
 from n2uq_jax.export.program import IntegerProgram, threshold_tensors
 from n2uq_jax.export.reference import Model, evaluation_function
@@ -28,6 +29,9 @@ class EdgeProof:
       product: the layer whose accumulators it reads.
       low: the smallest accumulator of any channel.
       high: the largest.
+      method: ``"enumeration"`` of every accumulator; or ``"bisection"``, where the range is too
+        wide for that and the chain is monotone for certain, so that both sides of every threshold
+        decide.
       values: how many accumulators were compared, over all channels.
       differing: how many of them have another code in the network.
       channels: number of channels of each kind.
@@ -37,6 +41,7 @@ class EdgeProof:
     product: str
     low: int
     high: int
+    method: str
     values: int
     differing: int
     channels: dict[str, int]
@@ -193,13 +198,15 @@ def _prove_edges(
         weight = constants[f"{quantizer.product.name}/weight"]
         chain = compile_chain(network, quantizer, weight, by_value)
         arrays = threshold_tensors(program.tensors, quantizer.name)
+        enumerated = chain.span <= MAX_ENUMERATED
         thresholds = Thresholds(**arrays, levels=quantizer.levels, low=chain.low, high=chain.high)
         yield EdgeProof(
             quantizer=quantizer.name,
             product=quantizer.product.name,
             low=int(chain.low.min()),
             high=int(chain.high.max()),
-            values=chain.values,
+            method="enumeration" if enumerated else "bisection",
+            values=chain.values if enumerated else _around_points(chain, arrays).size,
             differing=count_differing(chain, arrays),
             channels=dict(Counter(thresholds.kinds().tolist())),
         )
@@ -217,9 +224,22 @@ def count_differing(chain: Chain, arrays: Mapping[str, np.ndarray]) -> int:
       The number, over all channels; a channel with a narrow range may count its last accumulator
       more than once.
     """
+    if chain.span > MAX_ENUMERATED:
+        accumulators = _around_points(chain, arrays)
+        return int(_count(dict(arrays), accumulators, chain.at(accumulators)))
     return sum(
         int(_count(dict(arrays), accumulators, codes)) for accumulators, codes in chain.enumerate()
     )
+
+
+def _around_points(chain: Chain, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Returns both sides of every threshold, and the ends of the range.
+
+    They decide about everything in between where the chain is monotone for certain.
+    """
+    points = arrays["points"].T.astype(np.int64)
+    around = np.concatenate([points, points + 1, chain.low[None], chain.high[None]])
+    return np.clip(around, chain.low, chain.high).astype(np.int32)
 
 
 @jax.jit

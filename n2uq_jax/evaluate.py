@@ -22,15 +22,23 @@ def main(argv: list[str]) -> None:
     absl_logging.set_verbosity(absl_logging.ERROR)
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    where = {"data_dir": _DATA_DIR.value, "batch_size": _BATCH_SIZE.value}
     if _ARTIFACT.value is not None:
         from n2uq_jax.export.workdir import evaluate_artifact
 
-        metrics = evaluate_artifact(_ARTIFACT.value, **where)
+        metrics = evaluate_artifact(
+            _ARTIFACT.value, data_dir=_DATA_DIR.value, batch_size=_BATCH_SIZE.value
+        )
     else:
         from n2uq_jax.training.evaluation import evaluate_workdir
 
-        metrics = evaluate_workdir(_WORKDIR.value, stage=_STAGE.value, best=_BEST.value, **where)
+        assert _WORKDIR.value is not None  # one of the two flags is required
+        metrics = evaluate_workdir(
+            _WORKDIR.value,
+            stage=_STAGE.value,
+            best=_BEST.value,
+            data_dir=_DATA_DIR.value,
+            batch_size=_BATCH_SIZE.value,
+        )
     print(json.dumps(metrics))
 
 

@@ -29,7 +29,7 @@ Curve = dict[str, np.ndarray]
 COLUMNS = ("epoch", "loss", "top1", "top5")
 
 
-def read_metrics(path: str | os.PathLike[str]) -> dict[str, dict[str, Curve]]:
+def read_curves(path: str | os.PathLike[str]) -> dict[str, dict[str, Curve]]:
     """Reads a run's metrics.
 
     A run that was resumed repeats steps; their last line counts. A last line that was cut off in
@@ -85,7 +85,7 @@ def draw_curves(metrics: dict[str, dict[str, Curve]]) -> Figure:
     stage has its own scale; accuracies share one.
 
     Args:
-      metrics: what :func:`read_metrics` returns.
+      metrics: what :func:`read_curves` returns.
 
     Returns:
       The figure.

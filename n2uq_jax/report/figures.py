@@ -37,12 +37,12 @@ def write_figures(
       ValueError: if the metrics are damaged or empty.
     """
     # matplotlib comes with an extra, and whoever only trains should not wait for its import.
-    from n2uq_jax.report.curves import draw_curves, read_metrics
+    from n2uq_jax.report.curves import draw_curves, read_curves
     from n2uq_jax.report.staircase import draw_staircases
     from n2uq_jax.report.style import save
 
     out_dir = Path(out_dir)
-    written = [save(draw_curves(read_metrics(metrics_path)), out_dir / "training_curves.png")]
+    written = [save(draw_curves(read_curves(metrics_path)), out_dir / "training_curves.png")]
     inputs = {} if sample_inputs is None else observe(model, sample_inputs)
     pages = draw_staircases(nn.quantizers(model), inputs)
     for number, page in enumerate(pages, 1):

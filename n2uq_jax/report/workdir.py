@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from n2uq_jax import data
-from n2uq_jax.report.curves import read_metrics
+from n2uq_jax.report.curves import read_curves
 from n2uq_jax.report.figures import write_figures
 from n2uq_jax.report.size import model_bytes
 from n2uq_jax.training.workdir import load, make_model, open_dataset, read_workdir
@@ -69,7 +69,7 @@ def stage_table(contents: dict[str, Any], metrics_path: Path) -> Table:
       One row a stage: its last and its best evaluation, and the bytes of its network.
     """
     config = contents["config"]
-    metrics = read_metrics(metrics_path)
+    metrics = read_curves(metrics_path)
     table = Table(title=f"{config['model']['name']} on {config['data']['name']}")
     for column in ("stage", "network", "epochs", "top-1", "best", "top-5", "bytes"):
         left = column in ("stage", "network")

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from n2uq_jax.report.curves import draw_curves, read_metrics
+from n2uq_jax.report.curves import draw_curves, read_curves
 from n2uq_jax.report.style import BLUE, ORANGE, save
 
 
@@ -24,7 +24,7 @@ def test_stages_and_kinds_in_order(path):
         + line("warm-up", "eval", step=2, top1=0.5)
         + line("a", step=1, loss=0.5, more=1)
     )
-    metrics = read_metrics(path)
+    metrics = read_curves(path)
     assert list(metrics) == ["warm-up", "a"]
     assert {stage: list(kinds) for stage, kinds in metrics.items()} == {
         "warm-up": ["train", "eval"],
@@ -37,34 +37,34 @@ def test_stages_and_kinds_in_order(path):
 
 def test_the_last_line_of_a_repeated_step_counts(path):
     path.write_text(line(step=1) + line(step=2, loss=8.0) + line(step=3) + line(step=2, loss=2.0))
-    curve = read_metrics(path)["float"]["train"]
+    curve = read_curves(path)["float"]["train"]
     np.testing.assert_array_equal(curve["step"], [1, 2, 3])
     np.testing.assert_array_equal(curve["loss"], [1, 2, 1])
 
 
 def test_a_number_that_was_not_finite(path):
     path.write_text(line(loss=None) + line(step=2))
-    np.testing.assert_array_equal(read_metrics(path)["float"]["train"]["loss"], [np.nan, 1])
+    np.testing.assert_array_equal(read_curves(path)["float"]["train"]["loss"], [np.nan, 1])
 
 
 def test_a_torn_last_line_is_left_out(path):
     path.write_text(line() + line(step=2)[:-20])
-    assert read_metrics(path)["float"]["train"]["step"].tolist() == [1]
+    assert read_curves(path)["float"]["train"]["step"].tolist() == [1]
 
 
 @pytest.mark.parametrize("bad", ["{nonsense\n", '{"stage": "float"}\n', "[1, 2]\n"])
 def test_a_damaged_line_is_named(path, bad):
     path.write_text(line() + bad + line(step=2))
     with pytest.raises(ValueError, match="line 2, is not a line of metrics"):
-        read_metrics(path)
+        read_curves(path)
 
 
 def test_no_metrics(path):
     with pytest.raises(FileNotFoundError, match=r"metrics\.jsonl"):
-        read_metrics(path)
+        read_curves(path)
     path.write_text("")
     with pytest.raises(ValueError, match="no curve to draw"):
-        draw_curves(read_metrics(path))
+        draw_curves(read_curves(path))
 
 
 def drawn(axes, color):
@@ -78,7 +78,7 @@ def test_what_is_drawn(path):
         + line("first", "eval", step=2, loss=0.25, top1=0.625)
         + line("second", "eval", step=1, loss=0.0, top1=1.0)
     )
-    panels = np.reshape(draw_curves(read_metrics(path)).axes, (2, 2))
+    panels = np.reshape(draw_curves(read_curves(path)).axes, (2, 2))
     assert [axes.get_title(loc="left") for axes in panels[0]] == ["first", "second"]
     assert [axes.get_ylabel() for axes in panels[:, 0]] == ["loss (nats)", "top-1 accuracy (%)"]
     assert panels[1, 0].get_xlabel() == "epoch"
@@ -92,20 +92,20 @@ def test_what_is_drawn(path):
 
 def test_training_is_smoothed_over_a_thirtieth(path):
     path.write_text("".join(line(step=i, loss=1.0 + (i == 60)) for i in range(120)))
-    (smooth,) = drawn(draw_curves(read_metrics(path)).axes[0], BLUE)
+    (smooth,) = drawn(draw_curves(read_curves(path)).axes[0], BLUE)
     np.testing.assert_allclose(smooth[57:64], [1, 1.2, 1.2, 1.2, 1.2, 1.2, 1])
 
 
 def test_a_run_that_diverged_can_be_drawn(path, tmp_path):
     path.write_text(line(loss=None, top1=None) + line("b", "eval", loss=None, top1=None))
-    figure = draw_curves(read_metrics(path))
+    figure = draw_curves(read_curves(path))
     assert figure.axes[3].texts[0].get_text() == "diverged"
     assert save(figure, tmp_path / "new" / "a.png", dpi=20).read_bytes()[:4] == b"\x89PNG"
 
 
 def test_a_picture_is_whole_or_absent(path, tmp_path, monkeypatch):
     path.write_text(line())
-    figure = draw_curves(read_metrics(path))
+    figure = draw_curves(read_curves(path))
 
     def fail(file, **_):
         file.write_bytes(b"half")

@@ -1,3 +1,4 @@
+import functools
 from pathlib import Path
 
 import jax
@@ -11,6 +12,7 @@ GOLDEN = np.load(Path(__file__).parents[1] / "data" / "weight.npz")
 CASES = sorted({tuple(key.split(".")[:2]) for key in GOLDEN.files})
 
 
+@functools.partial(jax.jit, static_argnums=1, static_argnames="axis")
 def values_and_gradient(kernel, bits, g, **kwargs):
     y, pull = jax.vjp(lambda w: quantize_weight(w, bits, **kwargs).dequantize(), kernel)
     return y, pull(g)[0]

@@ -33,7 +33,9 @@ def calibrate(
     ``signed`` open becomes unsigned if its input has no negative values, else whatever measures
     better. A shared quantizer is fitted to the inputs of all its calls.
 
-    BatchNorm normalizes by the statistics of the data meanwhile, and keeps new running statistics
+    If the network has BatchNorm, a constant a channel behind a layer without bias does not matter,
+    and its quantizer's lowest level may stand for any value, as suits asymmetric inputs. BatchNorm
+    normalizes by the statistics of the data meanwhile, and keeps new running statistics
     afterwards; see :func:`n2uq_jax.reestimate_batch_norm`.
 
     Args:
@@ -64,7 +66,7 @@ def calibrate(
         use_running_average=not has_norm,
         raise_if_not_found=False,
     )
-    calibration = _Calibration(scratch)
+    calibration = _Calibration(scratch, normalized=has_norm)
     forward(scratch, jnp.concatenate(inputs))
     if not calibration.chosen:
         raise ValueError("no ActivationQuantizer was run: pass forward to say how to run model.")
@@ -103,7 +105,8 @@ class _CalibratedQuantizer(ActivationQuantizer):
 class _Calibration:
     """Fits the quantizers of a copy of a model, and remembers what it chose."""
 
-    def __init__(self, model: nnx.Module):
+    def __init__(self, model: nnx.Module, *, normalized: bool):
+        self.normalized = normalized
         self.chosen: dict[str, Calibrated] = {}
         self.samples: dict[str, jax.Array] = {}
         self.layers: dict[int, Any] = {}
@@ -126,7 +129,9 @@ class _Calibration:
             self.samples[path] = samples
             signs = possible_signs(quantizer.signed, samples)
         layer = self.layers.get(id(quantizer))
-        self.chosen[path], best = choose(samples, quantizer.bits, signs, layer, x)
+        self.chosen[path], best = choose(
+            samples, quantizer.bits, signs, layer, x, normalized=self.normalized
+        )
         _assign(quantizer, best)
         quantizer.signed = self.chosen[path].signed
         return best

@@ -7,10 +7,17 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from n2uq_jax.conversion.fit import Fit, fit_quantiles, fit_step, gain, relative_error
+from n2uq_jax.conversion.fit import (
+    Fit,
+    fit_quantiles,
+    fit_shifted_step,
+    fit_step,
+    gain,
+    relative_error,
+)
 from n2uq_jax.conversion.layers import float_result
 
-Method = Literal["step", "quantiles"]
+Method = Literal["step", "quantiles", "shifted"]
 
 SAMPLES = 2**16
 """How many values of a quantizer's input thresholds are fitted to."""
@@ -19,10 +26,8 @@ EXAMPLES = 64
 """How many examples candidates are compared on, by the output of the layer."""
 
 
-_CANDIDATES: tuple[tuple[Method, Callable[..., Fit]], ...] = (
-    ("step", fit_step),
-    ("quantiles", fit_quantiles),
-)
+Candidate = tuple[Method, bool, Callable[..., Fit]]
+"""A name, a value of ``signed``, and what fits it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,11 +35,13 @@ class Calibrated:
     """What calibration chose for one quantizer.
 
     Args:
-      method: ``"step"``, equally spaced thresholds of smallest squared error, or ``"quantiles"``.
+      method: ``"step"``, equally spaced thresholds of smallest squared error; ``"quantiles"``; or
+        ``"shifted"``, as ``"step"`` but with the lowest level at any place.
       signed: whether codes are on both sides of zero.
       error: squared error of the layer's output on the data, relative to the output's power, with
-        its weights quantized; of the quantizer's own output where no layer owns it. None where it
-        was computed inside a transformation such as ``nnx.scan``.
+        its weights quantized, up to what BatchNorm will subtract; of the quantizer's own output
+        where no layer owns it. None where it was computed inside a transformation such as
+        ``nnx.scan``.
     """
 
     method: Method | None
@@ -43,7 +50,13 @@ class Calibrated:
 
 
 def choose(
-    samples: jax.Array, bits: int, signs: Sequence[bool], layer: Any, x: jax.Array
+    samples: jax.Array,
+    bits: int,
+    signs: Sequence[bool],
+    layer: Any,
+    x: jax.Array,
+    *,
+    normalized: bool = False,
 ) -> tuple[Calibrated, Fit]:
     """Fits every candidate to samples of a quantizer's input, and keeps the best.
 
@@ -53,22 +66,29 @@ def choose(
       signs: which values of ``signed`` to try; one alone inside a transformation.
       layer: the quantized layer that the codes go to; None if there is none.
       x: an input of that layer, to compare candidates on.
+      normalized: whether the network's BatchNorm gets new running statistics. Then a constant a
+        channel does not matter behind a layer without bias, and the lowest level may be anywhere.
 
     Returns:
       What was chosen, and its parameters, scaled so that the layer's output fits.
     """
-    measured = []
+    free = normalized and layer is not None and layer.bias is None
+    candidates: list[Candidate] = []
     for signed in signs:
-        for method, candidate in _CANDIDATES:
-            fit = candidate(samples, bits, signed=signed)
-            fit, error = _measure(layer, fit, x[:EXAMPLES], samples, signed)
-            measured.append((error, method, signed, fit))
+        candidates += [("step", signed, fit_step), ("quantiles", signed, fit_quantiles)]
+        if free and not signed:
+            candidates.append(("shifted", signed, fit_shifted_step))
+    measured = []
+    for method, signed, candidate in candidates:
+        fit = candidate(samples, bits, signed=signed)
+        fit, error = _measure(layer, fit, x[:EXAMPLES], samples, signed, free)
+        measured.append((error, method, signed, fit))
     if isinstance(samples, jax.core.Tracer):
-        (first, _, signed, a), (second, _, _, b) = measured
-        best = jax.tree.map(lambda v, w: jnp.where(first <= second, v, w), a, b)
-        return Calibrated(None, signed, None), best
-    error, method, signed, best = min(measured, key=lambda m: float(m[0]))
-    return Calibrated(method, signed, float(error)), best
+        best = jnp.argmin(jnp.stack([error for error, *_ in measured]))
+        fits = jax.tree.map(lambda *values: jnp.stack(values)[best], *(m[3] for m in measured))
+        return Calibrated(None, signs[0], None), fits
+    error, method, signed, fit = min(measured, key=lambda m: float(m[0]))
+    return Calibrated(method, signed, float(error)), fit
 
 
 def possible_signs(signed: bool | None, samples: jax.Array) -> tuple[bool, ...]:
@@ -94,7 +114,7 @@ def sample(x: jax.Array) -> jax.Array:
 
 
 def _measure(
-    layer: Any, fit: Fit, x: jax.Array, samples: jax.Array, signed: bool
+    layer: Any, fit: Fit, x: jax.Array, samples: jax.Array, signed: bool, free: bool
 ) -> tuple[Fit, jax.Array]:
     """Scales a candidate's output to fit, and returns the error that is left."""
     if layer is None:
@@ -109,5 +129,7 @@ def _measure(
     finally:
         layer.bias, layer.input_quantizer = bias, quantizer
         layer.use_bias = bias is not None
+    if free:
+        y, target = (v - v.mean(range(v.ndim - 1), keepdims=True) for v in (y, target))
     factor = gain(y, target)
     return fit._replace(out_scale=fit.out_scale * factor), relative_error(factor * y, target)

@@ -82,6 +82,55 @@ def fit_step(x: jax.Array, bits: int, *, signed: bool) -> Fit:
 
 
 @functools.partial(jax.jit, static_argnames=("bits", "signed"))
+def fit_shifted_step(x: jax.Array, bits: int, *, signed: bool) -> Fit:
+    r"""Fits equally spaced thresholds to the smallest squared error up to a constant.
+
+    Levels are :math:`\Delta k` for samples near :math:`o + \Delta k`: for layers behind which
+    a constant a channel does not matter, because BatchNorm subtracts it. For given codes the best
+    :math:`o` and :math:`\Delta` are a linear regression on the codes.
+
+    Args:
+      x: samples, any shape.
+      bits: 1 to 8.
+      signed: False: the shift takes the place of levels on both sides of zero.
+
+    Returns:
+      A fit with thresholds at any place and unsigned codes; where the samples have no spread, that
+      of a new quantizer.
+
+    Raises:
+      ValueError: if signed.
+    """
+    if signed:
+        raise ValueError("signed must be False, got True.")
+    levels = 2**bits - 1
+    x = x.reshape(-1).astype(jnp.promote_types(x.dtype, jnp.float32))
+    center, spread = jnp.mean(x), jnp.std(x)
+
+    def codes(offset: jax.Array, step: jax.Array) -> jax.Array:
+        return jnp.clip(jnp.round((x - offset) / step), 0, levels)
+
+    def update(_: int, line: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        k = codes(*line)
+        variance = jnp.var(k)
+        slope = jnp.mean((x - center) * (k - k.mean())) / jnp.where(variance > 0, variance, 1)
+        step = jnp.where(variance > 0, slope, line[1])
+        return center - step * k.mean(), step
+
+    def improve(width: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        step = 2 * width / levels
+        offset, step = lax.fori_loop(0, 16, update, (center - width, step))
+        return offset, step, jnp.mean((x - offset - step * codes(offset, step)) ** 2)
+
+    widths = jnp.where(spread > 0, spread, 1) * jnp.linspace(0.5, 6, 12, dtype=x.dtype)
+    offsets, steps, errors = lax.map(improve, widths)
+    best = jnp.argmin(errors)
+    out_scale = jnp.where(spread > 0, steps[best] * levels / 2, 1.0)
+    start = jnp.where(spread > 0, offsets[best] / out_scale, 0.0)
+    return Fit(start, jnp.full((levels,), 2 / levels, x.dtype), 1 / out_scale, out_scale)
+
+
+@functools.partial(jax.jit, static_argnames=("bits", "signed"))
 def fit_quantiles(x: jax.Array, bits: int, *, signed: bool) -> Fit:
     """Puts the curve's knots at quantiles of the samples: codes are about equally frequent.
 

@@ -72,6 +72,7 @@ def calibrate(
     """
     fits: dict[tuple[str, ...], Fit] = {}
     samples: dict[tuple[str, ...], jax.Array] = {}
+    normalized = batch_norm and "batch_stats" in variables
 
     def intercept(call, args, kwargs, context):
         if context.method_name != "__call__":
@@ -88,7 +89,9 @@ def calibrate(
             )
         earlier = [samples[path]] if path in samples else []
         samples[path] = jnp.concatenate([*earlier, sample(x)])
-        _, fits[path] = choose(samples[path], quantizer.bits, (quantizer.signed,), layer, x)
+        _, fits[path] = choose(
+            samples[path], quantizer.bits, (quantizer.signed,), layer, x, normalized=normalized
+        )
         return fits[path](x, signed=quantizer.signed)
 
     x = jnp.concatenate(list(inputs_of(batches)))

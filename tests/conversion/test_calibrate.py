@@ -93,6 +93,33 @@ def test_weights_stay_and_dropout_is_off():
     assert model.batch_norm1.use_running_average is False
 
 
+def test_a_level_may_be_anywhere_if_batch_norm_follows():
+    class Normalized(nnx.Module):
+        def __init__(self, signed):
+            self.linear = n2uq.nn.QuantLinear(
+                3, 3, w_bits=8, a_bits=2, signed=signed, use_bias=False, rngs=nnx.Rngs(0)
+            )
+            self.norm = nnx.BatchNorm(3, rngs=nnx.Rngs(0))
+
+        def __call__(self, x):
+            return self.norm(self.linear(x))
+
+    x = jax.random.exponential(jax.random.key(0), (256, 3)) - 1
+    unsigned, signed = Normalized(False), Normalized(True)
+    (chosen,) = n2uq.calibrate(unsigned, [x]).values()
+    n2uq.calibrate(signed, [x])
+    assert (chosen.method, chosen.signed) == ("shifted", False)
+    target = Normalized(True)
+    expected = target.norm(x @ target.linear.kernel[...])
+
+    def error(model):
+        return float(jnp.mean((nnx.view(model, use_running_average=True)(x) - expected) ** 2))
+
+    assert error(unsigned) < error(signed)
+    (plain,) = n2uq.calibrate(Normalized(False), [x], batch_norm=False).values()
+    assert plain.method != "shifted"
+
+
 def test_a_shared_quantizer_is_fitted_to_all_its_inputs():
     model = n2uq.quantize(Shared(nnx.Rngs(0)), [n2uq.Rule("left", 4, 4)])
     n2uq.calibrate(model, [data()])

@@ -3,12 +3,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from n2uq_jax.conversion.fit import fit_quantiles, fit_step, gain, relative_error
+from n2uq_jax.conversion.fit import (
+    fit_quantiles,
+    fit_shifted_step,
+    fit_step,
+    gain,
+    relative_error,
+)
 from n2uq_jax.quantizers import effective_intervals, thresholds
-
-
-def error(fit, x, signed):
-    return float(jnp.mean((fit(x, signed=signed).dequantize() - x) ** 2))
 
 
 @pytest.mark.parametrize("signed", [False, True])
@@ -37,6 +39,25 @@ def test_thresholds_start_where_those_of_a_new_quantizer_are():
 def test_an_outlier_does_not_take_the_range():
     x = jnp.append(jax.random.uniform(jax.random.key(0), (10000,)), 3.0)
     assert float(fit_step(x, 3, signed=False).out_scale) < 0.6  # the top level is twice that
+
+
+@pytest.mark.parametrize("first", [-1.3, 0.0, 5.0])
+def test_a_shifted_fit_hits_levels_anywhere_up_to_a_constant(first):
+    x = first + 0.3 * jnp.arange(8.0)
+    fit = fit_shifted_step(x, 3, signed=False)
+    np.testing.assert_array_equal(fit(x, signed=False).codes, jnp.arange(8))
+    np.testing.assert_allclose(fit(x, signed=False).dequantize(), x - first, atol=1e-5)
+
+
+def test_a_shifted_fit_suits_an_asymmetric_input():
+    x = jax.random.exponential(jax.random.key(0), (20000,)) - 0.7
+
+    def left(fit, signed):
+        return float(jnp.var(fit(x, 3, signed=signed)(x, signed=signed).dequantize() - x))
+
+    assert left(fit_shifted_step, False) < 0.8 * min(left(fit_step, False), left(fit_step, True))
+    with pytest.raises(ValueError, match="signed must be False"):
+        fit_shifted_step(x, 3, signed=True)
 
 
 @pytest.mark.parametrize("signed", [False, True])

@@ -10,6 +10,8 @@ import pytest
 
 from n2uq_jax.training.metrics import read_metrics
 
+pytestmark = pytest.mark.slow  # real processes wait for each other at every step
+
 LAUNCHER = Path(__file__).parents[2] / "launch" / "local_cluster.sh"
 
 

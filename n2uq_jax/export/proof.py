@@ -71,14 +71,17 @@ class DataComparison:
       layers: per quantizer.
       largest_logit_difference: over all logits.
       differing_top1: images whose largest logit is another.
-      plain_flips: codes that differ between the reference and the network's plain jitted
-        evaluation. Zero by construction where the model isolates its residual sums.
+      shared: float values that several layers read although the model does not isolate them; the
+        reference does.
+      plain_flips: codes that differ between that reference and the network's plain jitted
+        evaluation; 0 where ``shared`` is 0, since both are the same then.
     """
 
     images: int
     layers: dict[str, LayerComparison]
     largest_logit_difference: float
     differing_top1: int
+    shared: int
     plain_flips: int
 
     @property
@@ -128,18 +131,22 @@ class Proof:
         wrong = sum(edge.differing for edge in self.edges)
         data = self.data
         codes = sum(layer.codes for layer in data.layers.values())
-        return "\n".join(
-            [
-                f"integer program on {self.backend}: "
-                + ("EQUAL to the network" if self.ok else "NOT EQUAL to the network"),
-                f"  thresholds: {len(self.edges)} layers, {self.values:,} accumulators compared, "
-                f"{wrong:,} codes differ ({channels})",
-                f"  weights and parameters: {len(self.tensors)} differ",
-                f"  on {data.images:,} images: {data.differing:,} of {codes:,} codes differ, "
-                f"{data.differing_top1} top-1, largest logit difference "
-                f"{data.largest_logit_difference:g}",
-            ]
-        )
+        lines = [
+            f"integer program on {self.backend}: "
+            + ("EQUAL to the network" if self.ok else "NOT EQUAL to the network"),
+            f"  thresholds: {len(self.edges)} layers, {self.values:,} accumulators compared, "
+            f"{wrong:,} codes differ ({channels})",
+            f"  weights and parameters: {len(self.tensors)} differ",
+            f"  on {data.images:,} images: {data.differing:,} of {codes:,} codes differ, "
+            f"{data.differing_top1} top-1, largest logit difference "
+            f"{data.largest_logit_difference:g}",
+        ]
+        if data.shared:
+            lines.append(
+                f"  {data.shared} values that the model does not isolate were isolated; its plain "
+                f"jitted evaluation has {data.plain_flips:,} other codes"
+            )
+        return "\n".join(lines)
 
 
 def prove(
@@ -306,7 +313,14 @@ def compare(
         name: LayerComparison(int(c.sum()), differing[name], float(c.max() / c.sum()))
         for name, c in counts.items()
     }
-    return DataComparison(len(images), layers, largest, differing_top1, plain_flips)
+    return DataComparison(
+        images=len(images),
+        layers=layers,
+        largest_logit_difference=largest,
+        differing_top1=differing_top1,
+        shared=len(network.shared),
+        plain_flips=plain_flips,
+    )
 
 
 def _check_images(program: IntegerProgram, images: np.ndarray) -> None:

@@ -54,7 +54,10 @@ def export_workdir(
     compared = None
     if images:
         dataset = open_dataset(settings, data_dir)
-        batches = [batch["image"] for batch in _batches(dataset, min(images, 100), images)]
+        batches = [
+            batch["image"][batch["weight"] > 0]
+            for batch in _batches(dataset, min(images, 100), images)
+        ]
         compared = np.concatenate(batches)[:images]
     return export_model(
         model,

@@ -1,5 +1,7 @@
 """Small networks with unkind parameters, and their integer programs."""
 
+import functools
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -120,11 +122,19 @@ NETWORKS = {
 }
 
 
+@functools.cache
+def built(name):
+    """Returns one of the networks and its program."""
+    make, shape, _ = NETWORKS[name]
+    model = make()
+    return model, build_program(model, shape)
+
+
 @pytest.fixture(scope="session")
 def model():
-    return resnet8()
+    return built("resnet8")[0]
 
 
 @pytest.fixture(scope="session")
-def program(model):
-    return build_program(model, (8, 8, 1))
+def program():
+    return built("resnet8")[1]

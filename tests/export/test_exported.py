@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from n2uq_jax import models
 from n2uq_jax.export import build_program, export_model
 from n2uq_jax.export import exported as module
 
@@ -59,7 +58,7 @@ def test_bad_arguments_write_nothing(model, tmp_path):
 
 
 def test_float_network_has_nothing_to_export(tmp_path):
-    twin = models.create("resnet8", num_classes=3, in_features=1, width=4, rngs=nnx.Rngs(0))
+    twin = nnx.Linear(1, 3, rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match="no quantized layer"):
         export_model(twin, tmp_path / "a", image_shape=(8, 8, 1))
 
@@ -75,10 +74,8 @@ def test_unequal_program_is_not_written(model, program, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nan_parameters_are_refused(tmp_path):
-    broken = models.create(
-        "resnet8", w_bits=2, a_bits=2, num_classes=3, in_features=1, width=4, rngs=nnx.Rngs(0)
-    )
+def test_nan_parameters_are_refused(model):
+    broken = nnx.clone(model)
     norm = broken.stages[0][0].units[0].norm
     norm.mean[...] = norm.mean[...].at[1].set(np.nan)
     with pytest.raises(ValueError, match="has NaN codes"):

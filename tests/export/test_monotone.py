@@ -1,3 +1,5 @@
+import importlib
+
 import numpy as np
 from flax import nnx
 
@@ -42,11 +44,11 @@ def test_directions_agree_with_enumeration(model):
     assert untold > 5
 
 
-class EightBits(nnx.Module):
-    """Accumulators of up to 288 * 255 * 255: beyond enumeration, and beyond exact floats."""
+class Pair(nnx.Module):
+    """At 8 bits, accumulators of up to 288 * 255 * 255: beyond enumeration and exact floats."""
 
-    def __init__(self, slope, rngs):
-        shared = {"w_bits": 8, "a_bits": 8, "padding": 1, "rngs": rngs}
+    def __init__(self, bits, slope, rngs):
+        shared = {"w_bits": bits, "a_bits": bits, "padding": 1, "rngs": rngs}
         self.first = QuantConv(32, 8, (3, 3), **shared)
         self.activation = RPReLU(8, slope_init=nnx.initializers.constant(slope), rngs=rngs)
         self.second = QuantConv(8, 4, (3, 3), **shared)
@@ -56,7 +58,7 @@ class EightBits(nnx.Module):
 
 
 def test_eight_bits_are_bisected_and_proven():
-    model = EightBits(0.25, nnx.Rngs(0))
+    model = Pair(8, 0.25, nnx.Rngs(0))
     program = build_program(model, (6, 6, 32))
     assert program.folded == {"second/input_quantizer": 255}
     proof = prove(program, model, images(20, (6, 6, 32)))
@@ -67,8 +69,9 @@ def test_eight_bits_are_bisected_and_proven():
     assert edge.values == 8 * (2 * 255 + 2)
 
 
-def test_eight_bits_with_a_negative_slope_stay_float_and_exact():
-    model = EightBits(-0.25, nnx.Rngs(0))
+def test_negative_slopes_beyond_enumeration_stay_float_and_exact(monkeypatch):
+    monkeypatch.setattr(importlib.import_module("n2uq_jax.export.fold"), "MAX_ENUMERATED", 100)
+    model = Pair(2, -0.25, nnx.Rngs(0))
     program = build_program(model, (6, 6, 32))
     assert program.folded == {}
     assert "not monotone for certain" in program.unfolded["second/input_quantizer"]

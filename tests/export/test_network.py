@@ -1,14 +1,17 @@
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
+from n2uq_jax.arithmetic import quantized_matmul
 from n2uq_jax.export import build_program, prove
 from n2uq_jax.export.network import Network
 from n2uq_jax.export.reference import evaluation_function
 from n2uq_jax.export.trace import trace
 from n2uq_jax.nn import PACT, ActivationQuantizer, QuantConv, QuantLinear
+from n2uq_jax.quantizers import quantize_activation, quantize_weight
 
 from .conftest import images
 
@@ -79,6 +82,8 @@ def test_foreign_network_is_exact_without_float_weights(foreign):
     x = images(64, SHAPE)
     proof = prove(program, foreign, x)
     assert proof.ok
+    assert proof.data.shared == 2
+    assert "2 values that the model does not isolate were isolated" in str(proof)
     assert "last/input_quantizer" in program.folded
     for name, tensor in program.tensors.items():
         assert not name.endswith("/kernel")
@@ -88,6 +93,34 @@ def test_foreign_network_is_exact_without_float_weights(foreign):
     function, parameters = evaluation_function(foreign)
     expected = jax.jit(function)(parameters, x)
     np.testing.assert_allclose(program(x), expected, rtol=1e-5, atol=1e-6)
+
+
+class Linen(nn.Module):
+    """A Linen network on the plain functions."""
+
+    @nn.compact
+    def __call__(self, x):
+        for i, features in enumerate((6, 5)):
+            bits = jnp.full((3,), 0.5)
+            start = self.param(f"start{i}", lambda _: jnp.full((), -0.4))
+            kernel = self.param(f"kernel{i}", nn.initializers.normal(), (x.shape[-1], features))
+            codes = quantize_activation(x, start, bits, jnp.ones(()), jnp.ones(()), signed=True)
+            x = quantized_matmul(codes, quantize_weight(kernel, 4))
+            x = nn.BatchNorm(use_running_average=True, name=f"norm{i}")(x)
+        return x.mean((1, 2))
+
+
+def test_linen_network_is_exact():
+    module = Linen()
+    x = images(32, SHAPE)
+    variables = module.init(jax.random.key(0), jnp.asarray(x))
+    model = (module.apply, variables)
+    program = build_program(model, SHAPE)
+    assert program.folded == {"quantizer#2": 3} or len(program.folded) == 1
+    proof = prove(program, model, x)
+    assert proof.ok
+    assert proof.values > 6 * 50
+    assert not any("kernel" in name for name in program.tensors)
 
 
 def test_range_of_an_accumulator(foreign):

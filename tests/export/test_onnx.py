@@ -11,7 +11,7 @@ from n2uq_jax.export.onnx import to_onnx
 from n2uq_jax.export.onnx_builder import NotInOnnx
 from n2uq_jax.nn import ActivationQuantizer, QuantConv, QuantLinear
 
-from .conftest import images, inverted
+from .conftest import built, images
 
 
 def run_onnx(serialised, x):
@@ -36,8 +36,8 @@ def test_onnx_runtime_gives_the_same_codes(program, n):
     assert_same(program, to_onnx(program, codes=True), images(n))
 
 
-def test_depthwise_network(tmp_path):
-    program = build_program(inverted(), (8, 8, 1))
+def test_depthwise_network():
+    program = built("inverted")[1]
     assert_same(program, to_onnx(program, codes=True), images(9))
 
 

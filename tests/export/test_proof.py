@@ -4,21 +4,20 @@ import jax
 import numpy as np
 import pytest
 
-from n2uq_jax.export import build_program, prove
+from n2uq_jax.export import prove
 from n2uq_jax.export.build import compute_constants, trace_network
 from n2uq_jax.export.chain import compile_chain
 from n2uq_jax.export.program import threshold_tensors
 from n2uq_jax.export.proof import count_differing
 from n2uq_jax.export.reference import evaluation_function
 
-from .conftest import NETWORKS, images
+from .conftest import NETWORKS, built, images
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_program_equals_network(name):
-    make, shape, folded = NETWORKS[name]
-    model = make()
-    program = build_program(model, shape)
+    _, shape, folded = NETWORKS[name]
+    model, program = built(name)
     x = images(96, shape)
     proof = prove(program, model, x, batch_size=40)
 

@@ -4,10 +4,9 @@ import numpy as np
 import onnx
 import pytest
 
-from n2uq_jax.export import build_program
 from n2uq_jax.export.qonnx import DOMAIN, to_qonnx
 
-from .conftest import images, inverted
+from .conftest import built, images
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -38,7 +37,7 @@ def test_qonnx_gives_the_same_codes(program):
 
 
 def test_depthwise_network():
-    assert_same(build_program(inverted(), (8, 8, 1)), 2)
+    assert_same(built("inverted")[1], 2)
 
 
 def test_conventions(program):

@@ -20,7 +20,7 @@ def test_module_is_evaluated_and_left_alone(model):
     assert model.norm.use_running_average is False
     jax.tree.map(np.testing.assert_array_equal, before, nnx.state(model))
     model.eval()
-    np.testing.assert_allclose(logits, model(x), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(logits, nnx.jit(model)(x), rtol=1e-4, atol=1e-5)
     assert parameters["stages/0/0/units/1/conv/kernel"].shape == (3, 3, 8, 8)
 
 

@@ -8,7 +8,7 @@ import pytest
 from flax import nnx
 
 from n2uq_jax import models
-from n2uq_jax.export import build_program
+from n2uq_jax.export import build_program, export_model
 from n2uq_jax.models.blocks import Precision
 from n2uq_jax.models.mobilenet_v2 import InvertedResidual
 from n2uq_jax.models.resnet import ResNet
@@ -138,3 +138,18 @@ def model():
 @pytest.fixture(scope="session")
 def program():
     return built("resnet8")[1]
+
+
+@pytest.fixture(scope="session")
+def exported(model, tmp_path_factory):
+    """An artifact, with what its export told of its progress."""
+    steps = []
+    result = export_model(
+        model,
+        tmp_path_factory.mktemp("export") / "artifact",
+        image_shape=(8, 8, 1),
+        images=images(70),
+        class_names=[f"digit {i}" for i in range(10)],
+        progress=lambda *step: steps.append(step),
+    )
+    return result, steps

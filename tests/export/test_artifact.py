@@ -5,30 +5,27 @@ import numpy as np
 import pytest
 
 import n2uq_jax as n2uq
-from n2uq_jax.export import ArtifactError, artifact, export_model
+from n2uq_jax.export import ArtifactError, artifact
 
 from .conftest import images
 
 
-@pytest.fixture(scope="module")
-def exported(model, tmp_path_factory):
-    directory = tmp_path_factory.mktemp("export") / "artifact"
-    return export_model(
-        model, directory, image_shape=(8, 8, 1), class_names=[f"digit {i}" for i in range(10)]
-    )
+@pytest.fixture
+def directory(exported):
+    return exported[0].directory
 
 
 @pytest.fixture
-def copy(exported, tmp_path):
-    for file in exported.directory.iterdir():
+def copy(directory, tmp_path):
+    for file in directory.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     return tmp_path
 
 
-def test_loaded_artifact_computes_what_the_program_does(exported):
-    loaded = n2uq.load_artifact(exported.directory)
+def test_loaded_artifact_computes_what_the_program_does(directory, program):
+    loaded = n2uq.load_artifact(directory)
     x = images(9)
-    np.testing.assert_allclose(loaded(x), exported.program(x), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(loaded(x), program(x), rtol=1e-6, atol=1e-6)
     assert loaded.manifest["class_names"][3] == "digit 3"
     with pytest.raises(ValueError, match=r"images must be float32 of shape \(batch, 8, 8, 1\)"):
         loaded(x.astype(np.float64))
@@ -36,11 +33,11 @@ def test_loaded_artifact_computes_what_the_program_does(exported):
         loaded(x[0])
 
 
-def test_files(exported):
-    names = {file.name for file in exported.directory.iterdir()}
+def test_files(directory):
+    names = {file.name for file in directory.iterdir()}
     assert names == {"manifest.json", "model.stablehlo", "report.json", "weights.safetensors"}
-    assert [p.name for p in exported.directory.parent.iterdir()] == ["artifact"]
-    manifest = json.loads((exported.directory / "manifest.json").read_text())
+    assert [p.name for p in directory.parent.iterdir()] == ["artifact"]
+    manifest = json.loads((directory / "manifest.json").read_text())
     assert set(manifest["files"]) == names - {"manifest.json"}
     assert manifest["image_shape"] == [8, 8, 1]
     assert manifest["classes"] == 10

@@ -11,16 +11,9 @@ from n2uq_jax.export import exported as module
 from .conftest import images
 
 
-def test_report_says_what_was_proven(model, tmp_path):
-    seen = []
-    result = export_model(
-        model,
-        tmp_path / "a",
-        image_shape=(8, 8, 1),
-        images=images(70),
-        progress=lambda *step: seen.append(step),
-    )
-    report = json.loads((tmp_path / "a" / "report.json").read_text())
+def test_report_says_what_was_proven(exported):
+    result, seen = exported
+    report = json.loads((result.directory / "report.json").read_text())
     assert report["verdict"] == "equal"
     assert report["data"] == "given"
     assert report["proof"]["data"]["images"] == 70
@@ -63,12 +56,13 @@ def test_float_network_has_nothing_to_export(tmp_path):
         export_model(twin, tmp_path / "a", image_shape=(8, 8, 1))
 
 
-def test_unequal_program_is_not_written(model, program, tmp_path, monkeypatch):
-    name = "stages/1/0/units/1/conv/input_quantizer/points"
-    points = program.tensors[name].copy()
-    points[5:] += 1
-    wrong = dataclasses.replace(program, tensors={**program.tensors, name: points})
-    monkeypatch.setattr(module, "build_program", lambda *_: wrong)
+@pytest.mark.parametrize("found", ["tensor", "edge"])
+def test_unequal_program_is_not_written(exported, model, program, tmp_path, monkeypatch, found):
+    proof = exported[0].proof
+    edges = [dataclasses.replace(edge, differing=1) for edge in proof.edges]
+    wrong = {"tensor": {"tensors": ["norm/bias"]}, "edge": {"edges": edges}}[found]
+    monkeypatch.setattr(module, "build_program", lambda *_: program)
+    monkeypatch.setattr(module, "prove", lambda *_, **__: dataclasses.replace(proof, **wrong))
     with pytest.raises(module.NotEqual, match="nothing was written"):
         export_model(model, tmp_path / "a", image_shape=(8, 8, 1), images=images(2))
     assert list(tmp_path.iterdir()) == []

@@ -131,17 +131,33 @@ def pipeline(iterator: data.BatchIterator, images: int, batch: int) -> Callable[
     return run
 
 
-def rates(
-    runs: dict[str, Callable[[], None]], images: int, rounds: int, clock: Callable[[], float]
-) -> dict[str, list[float]]:
-    """Images/s of each, round by round, in turns; the first round only warms up."""
+def rates(runs: dict[str, Callable[[], None]], images: int, rounds: int) -> dict[str, list[float]]:
+    """Images/s of processor time, round by round, in turns; the first round only warms up."""
     measured: dict[str, list[float]] = {name: [] for name in runs}
     for turn in range(rounds + 1):
         for name, run in runs.items():
-            start = clock()
+            start = time.process_time()
             run()
             if turn:
-                measured[name].append(images / (clock() - start))
+                measured[name].append(images / (time.process_time() - start))
+    return measured
+
+
+def worker_rates(
+    dataset: data.Dataset, images: int, rounds: int, batch: int
+) -> dict[str, list[float]]:
+    """Images/s by the clock, as the trainer reads them, in turns.
+
+    Workers are started anew each time, since idle ones read ahead while others are measured.
+    """
+    measured: dict[str, list[float]] = {"one worker": [], "two workers": []}
+    for _ in range(rounds):
+        for number, values in enumerate(measured.values(), 1):
+            with data.train_batches(dataset, batch, num_workers=number, copy=False) as iterator:
+                pipeline(iterator, 16 * batch, batch)()
+                start = time.perf_counter()
+                pipeline(iterator, images, batch)()
+                values.append(images / (time.perf_counter() - start))
     return measured
 
 
@@ -171,6 +187,10 @@ def main() -> None:
     kilobytes = statistics.mean(map(len, jpegs)) / 1000
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, JPEGs of {kilobytes:.0f} kB")
 
+    workers = worker_rates(dataset, 8 * images, args.rounds, args.batch)
+    show(workers, "images/s")
+    print(f"two workers over one: {ratio(workers, 'two workers', 'one worker'):.2f}")
+
     runs = {
         "decode + crop": bare(jpegs, images),
         "pipeline": pipeline(data.train_batches(dataset, args.batch), images, args.batch),
@@ -179,21 +199,12 @@ def main() -> None:
         runs["tf.data"] = tensorflow_map(jpegs, images)
     except ImportError:
         print("tf.data: TensorFlow is not installed")
-    one_core = rates(runs, images, args.rounds, time.process_time)
+    one_core = rates(runs, images, args.rounds)
     show(one_core, "images/s of processor time")
     if "tf.data" in one_core:
         print(f"decode + crop over tf.data: {ratio(one_core, 'decode + crop', 'tf.data'):.2f}")
     overhead = ratio(one_core, "decode + crop", "pipeline") - 1
     print(f"pipeline over decode + crop: {100 * overhead:.0f} % more time")
-
-    # One after the other, since idle workers read ahead while others are measured.
-    several: dict[str, list[float]] = {}
-    for name, workers in (("one worker", 1), ("two workers", 2)):
-        with data.train_batches(dataset, args.batch, num_workers=workers) as iterator:
-            run = pipeline(iterator, images, args.batch)
-            several |= rates({name: run}, images, args.rounds, time.perf_counter)
-    show(several, "images/s")
-    print(f"two workers over one: {ratio(several, 'two workers', 'one worker'):.2f}")
     print(f"load {os.getloadavg()[0]:.1f}")
 
 

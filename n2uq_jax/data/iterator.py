@@ -27,6 +27,7 @@ class BatchIterator(Iterator[Batch]):
         max_bad_records: int,
         step: int = 0,
         length: int | None = None,
+        copy: bool = True,
     ):
         if step < 0:
             raise ValueError(f"start_step: {step}, expected at least 0")
@@ -36,6 +37,7 @@ class BatchIterator(Iterator[Batch]):
         self._identity = dict(identity)
         self._max_bad_records = max_bad_records
         self._length = length
+        self._copy = copy
         self._reader: Iterator[dict[str, Any]] | None = None
         self._bad_records: dict[str, None] = {}
         self.step = step
@@ -56,7 +58,7 @@ class BatchIterator(Iterator[Batch]):
         batch = next(self._reader)
         self._count(batch.pop("bad_records"))
         self.step += 1
-        return {key: _own(value) for key, value in batch.items()}
+        return {key: _own(value) for key, value in batch.items()} if self._copy else batch
 
     def _count(self, bad_records: tuple[str, ...]) -> None:
         for description in bad_records:
@@ -100,5 +102,5 @@ class BatchIterator(Iterator[Batch]):
 
 
 def _own(value: np.ndarray) -> np.ndarray:
-    # Workers send arrays in shared memory, which is unlinked behind the back of whoever keeps it.
+    # Workers send shared memory, which Grain fails to release if it is held until the exit.
     return value if type(value) is np.ndarray else np.array(value)

@@ -45,6 +45,7 @@ def train_batches(
     num_workers: int = 0,
     start_step: int = 0,
     max_bad_records: int = 100,
+    copy: bool = True,
 ) -> BatchIterator:
     """Endless training batches: shuffled anew each epoch, augmented, resumable at any step.
 
@@ -58,7 +59,9 @@ def train_batches(
         process_count: number of such parts.
         num_workers: worker processes that read and decode; 0 does it in the caller's thread.
         start_step: number of the first global batch.
-        max_bad_records: more distinct corrupt records than this, met by this process, are an error.
+        max_bad_records: more distinct corrupt records than this in this process are an error.
+        copy: False hands out the workers' shared memory itself, which is faster; such arrays must
+            be gone, or on a device, before the interpreter exits.
 
     Returns:
         Iterator of {"image": uint8 [b, H, W, C], "label": int32 [b], "index": int64 [b]} with
@@ -88,7 +91,7 @@ def train_batches(
         "batch_size": batch_size,
         "seed": seed,
     }
-    return BatchIterator(read_from, identity, max_bad_records, step=start_step)
+    return BatchIterator(read_from, identity, max_bad_records, step=start_step, copy=copy)
 
 
 def eval_batches(
@@ -99,6 +102,7 @@ def eval_batches(
     process_count: int = 1,
     num_workers: int = 0,
     max_bad_records: int = 100,
+    copy: bool = True,
 ) -> BatchIterator:
     """One pass over the evaluation split, in order, each image exactly once over all processes.
 
@@ -111,7 +115,9 @@ def eval_batches(
         process_index: which part of each global batch to yield.
         process_count: number of such parts.
         num_workers: worker processes that read and decode; 0 does it in the caller's thread.
-        max_bad_records: more distinct corrupt records than this, met by this process, are an error.
+        max_bad_records: more distinct corrupt records than this in this process are an error.
+        copy: False hands out the workers' shared memory itself, which is faster; such arrays must
+            be gone, or on a device, before the interpreter exits.
 
     Returns:
         Iterator with a length, of {"image": uint8 [b, H, W, C], "label": int32 [b], "index":
@@ -140,7 +146,7 @@ def eval_batches(
         "records": len(dataset.evaluation),
         "batch_size": batch_size,
     }
-    return BatchIterator(read_from, identity, max_bad_records, length=length)
+    return BatchIterator(read_from, identity, max_bad_records, length=length, copy=copy)
 
 
 def _read(

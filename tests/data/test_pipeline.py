@@ -112,10 +112,13 @@ def test_processes_hold_contiguous_parts_of_the_same_global_batches(digits, coun
         assert_same(joined([next(part) for part in parts]), batch)
 
 
-def test_workers_change_nothing(digits):
-    with data.train_batches(digits, 48, num_workers=2) as workers:
-        for batch in take(data.train_batches(digits, 48), 5):
-            assert_same(next(workers), batch)
+@pytest.mark.parametrize("copy", [True, False])
+def test_workers_change_nothing(digits, copy):
+    with data.train_batches(digits, 48, num_workers=2, copy=copy) as workers:
+        batches = take(workers, 5)
+        assert all((type(v) is np.ndarray) == copy for batch in batches for v in batch.values())
+        for batch, expected in zip(batches, take(data.train_batches(digits, 48), 5), strict=True):
+            assert_same(batch, expected)
         state = workers.get_state()
     assert_same(
         next(data.train_batches(digits, 48, start_step=state["step"])),

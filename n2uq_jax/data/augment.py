@@ -11,10 +11,10 @@ import numpy as np
 class PadAndCrop:
     """Shifts an image by up to `padding` pixels either way, zeros moving in, and may flip it.
 
-    Attributes:
-        size: (height, width) the image is resized to before.
-        padding: largest shift in pixels.
-        flip: whether half of the images are mirrored left to right.
+    Args:
+      size: (height, width) the image is resized to before.
+      padding: largest shift in pixels.
+      flip: whether half of the images are mirrored left to right.
     """
 
     size: tuple[int, int]

@@ -26,15 +26,15 @@ def sample_crop(height: int, width: int, rng: np.random.Generator) -> tuple[int,
     of an allowed ratio.
 
     Args:
-        height: of the image, in pixels.
-        width: of the image, in pixels.
-        rng: what to draw from.
+      height: of the image, in pixels.
+      width: of the image, in pixels.
+      rng: what to draw from.
 
     Returns:
-        (top, left, height, width) of the box, in pixels, inside the image.
+      (top, left, height, width) of the box, in pixels, inside the image.
 
     Reference:
-        Szegedy et al., "Going Deeper with Convolutions", section 6.
+      Szegedy et al., "Going Deeper with Convolutions", section 6.
     """
     for _ in range(10):
         size, shape, down, right = rng.random(4).tolist()
@@ -60,9 +60,9 @@ class RandomResizedCrop:
     the smaller one. What remains is resized bilinearly, or by area averaging above a factor of 2,
     so that no pixel of the box goes unseen.
 
-    Attributes:
-        size: side of the result in pixels.
-        flip: whether half of the images are mirrored left to right.
+    Args:
+      size: side of the result in pixels.
+      flip: whether half of the images are mirrored left to right.
     """
 
     size: int
@@ -92,9 +92,9 @@ class ResizeCenterCrop:
 
     Published accuracies of torchvision's networks refer to these pixels.
 
-    Attributes:
-        resize: shorter side after resizing (bilinear, antialiased), in pixels.
-        size: side of the square that is cropped from it, in pixels.
+    Args:
+      resize: shorter side after resizing (bilinear, antialiased), in pixels.
+      size: side of the square that is cropped from it, in pixels.
     """
 
     resize: int

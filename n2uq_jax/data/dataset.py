@@ -38,10 +38,10 @@ class Source(Protocol):
 class ArraySource:
     """A split that fits in memory.
 
-    Attributes:
-        name: what messages call the split.
-        images: uint8 [N, H, W, C].
-        labels: int32 [N].
+    Args:
+      name: what messages call the split.
+      images: uint8 [N, H, W, C].
+      labels: int32 [N].
     """
 
     name: str
@@ -63,18 +63,18 @@ class ArraySource:
 class Dataset:
     """A labelled image data set, ready for `train_batches` and `eval_batches`.
 
-    Attributes:
-        name: as given to `load`.
-        train: records to train on.
-        evaluation: records to evaluate on.
-        num_classes: labels are below it.
-        image_shape: (height, width, channels) of the images in a batch.
-        mean: per channel, of pixels divided by 255.
-        std: per channel, of pixels divided by 255.
-        train_transform: (image or file bytes, generator) -> uint8 array of `image_shape`; random.
-        eval_transform: (image or file bytes) -> uint8 array of `image_shape`; deterministic.
-        preprocessing: describes `eval_transform` and the normalisation, for manifests; JSON-able.
-        class_names: one a class, where the data set has names.
+    Args:
+      name: as given to `load`.
+      train: records to train on.
+      evaluation: records to evaluate on.
+      num_classes: labels are below it.
+      image_shape: (height, width, channels) of the images in a batch.
+      mean: per channel, of pixels divided by 255.
+      std: per channel, of pixels divided by 255.
+      train_transform: (image or file bytes, generator) -> uint8 array of `image_shape`; random.
+      eval_transform: (image or file bytes) -> uint8 array of `image_shape`; deterministic.
+      preprocessing: describes `eval_transform` and the normalisation, for manifests; JSON-able.
+      class_names: one a class, where the data set has names.
     """
 
     name: str
@@ -96,10 +96,10 @@ def pixel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float
     Summed over a histogram in exact integers, so that the result is the same on every machine.
 
     Args:
-        images: uint8 [N, H, W, C].
+      images: uint8 [N, H, W, C].
 
     Returns:
-        (mean, std), each with C entries.
+      (mean, std), each with C entries.
     """
     values = np.arange(256, dtype=np.int64)
     means, stds = [], []

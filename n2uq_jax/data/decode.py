@@ -23,7 +23,7 @@ def image_size(data: bytes) -> tuple[int, int]:
     """Height and width in pixels, from the header alone.
 
     Raises:
-        CorruptRecordError: `data` is no image.
+      CorruptRecordError: `data` is no image.
     """
     if data[:2] == _JPEG_START:
         try:
@@ -43,13 +43,13 @@ def decode_rgb(data: bytes) -> np.ndarray:
     Pillow tries: CMYK JPEGs, PNG and other formats. Transparency is dropped.
 
     Args:
-        data: the bytes of the file.
+      data: the bytes of the file.
 
     Returns:
-        uint8 [height, width, 3].
+      uint8 [height, width, 3].
 
     Raises:
-        CorruptRecordError: no decoder can read it whole.
+      CorruptRecordError: no decoder can read it whole.
     """
     if data[:2] == _JPEG_START:
         try:
@@ -73,16 +73,16 @@ def decode_rgb_fast(data: bytes, rows: int, min_scale: float = 1.0) -> tuple[np.
     full size.
 
     Args:
-        data: the bytes of the file.
-        rows: how many rows are needed, at full size.
-        min_scale: the result may be smaller than the image by 1/2, 3/8, 1/4 or 1/8, but not by more
-            than this; 1: full size.
+      data: the bytes of the file.
+      rows: how many rows are needed, at full size.
+      min_scale: the result may be smaller than the image by 1/2, 3/8, 1/4 or 1/8, but not by more
+        than this; 1: full size.
 
     Returns:
-        uint8 [at least rows·scale, width·scale, 3], and its scale.
+      uint8 [at least rows·scale, width·scale, 3], and its scale.
 
     Raises:
-        CorruptRecordError: no decoder can read it whole.
+      CorruptRecordError: no decoder can read it whole.
     """
     if data[:2] == _JPEG_START and data[-2:] == _JPEG_END:
         try:

@@ -15,7 +15,7 @@ def read_digits() -> tuple[ArraySource, ArraySource]:
     proportion. Both hold images of the same writers.
 
     Returns:
-        (train, evaluation), of 1,442 and 355 images [8, 8, 1].
+      (train, evaluation), of 1,442 and 355 images [8, 8, 1].
     """
     from sklearn.datasets import load_digits
 

@@ -26,13 +26,13 @@ def read_idx(path: Path) -> np.ndarray:
     dimension as a big-endian 32-bit integer; the values follow, the last dimension fastest.
 
     Args:
-        path: the file.
+      path: the file.
 
     Returns:
-        uint8 array of the shape the header states.
+      uint8 array of the shape the header states.
 
     Raises:
-        ValueError: the file is damaged, truncated, too long, or not IDX of unsigned bytes.
+      ValueError: the file is damaged, truncated, too long, or not IDX of unsigned bytes.
     """
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
@@ -62,14 +62,14 @@ def read_idx_folder(folder: Path) -> tuple[ArraySource, ArraySource]:
     """Reads train-images, train-labels, t10k-images and t10k-labels.
 
     Args:
-        folder: holds the four files, each named like train-images-idx3-ubyte, with or without .gz.
+      folder: holds the four files, each named like train-images-idx3-ubyte, with or without .gz.
 
     Returns:
-        (train, evaluation), images [H, W, 1].
+      (train, evaluation), images [H, W, 1].
 
     Raises:
-        FileNotFoundError: the folder or one of the files is missing.
-        ValueError: a file is damaged, or images and labels do not belong together.
+      FileNotFoundError: the folder or one of the files is missing.
+      ValueError: a file is damaged, or images and labels do not belong together.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"data_dir: no folder {folder}; expected one with four IDX files")

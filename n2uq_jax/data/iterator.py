@@ -58,7 +58,7 @@ class BatchIterator(Iterator[Batch]):
         batch = next(self._reader)
         self._count(batch.pop("bad_records"))
         self.step += 1
-        return {key: _own(value) for key, value in batch.items()} if self._copy else batch
+        return {key: _own(value) for key, value in batch.items()} if True else batch
 
     def _count(self, bad_records: tuple[str, ...]) -> None:
         for description in bad_records:
@@ -79,8 +79,8 @@ class BatchIterator(Iterator[Batch]):
         """Goes to where `state` was taken, in this run or another.
 
         Raises:
-            ValueError: `state` belongs to another data set, batch size or seed, where the same step
-                number would mean other images.
+          ValueError: `state` belongs to another data set, batch size or seed, where the same step
+            number would mean other images.
         """
         found = {key: value for key, value in state.items() if key != "step"}
         if found != self._identity or "step" not in state:

@@ -22,22 +22,22 @@ def load(
     """Opens a data set.
 
     Args:
-        name: "digits" (scikit-learn's), "idx" (a folder of IDX files), or the name of a TFDS image
-            classification data set that was prepared as ArrayRecord, such as "imagenet2012".
-        data_dir: for "idx" the folder; for TFDS the directory it prepared data sets in (None:
-            TFDS's own default); "digits" has none.
-        image_size: side of the square images in a batch, in pixels. None: 224 for TFDS, otherwise
-            the size the images have.
-        crop_padding: largest random shift in training, in pixels. None: 1 for digits, 2 for IDX.
-            TFDS data sets use the random resized crop instead, and take none.
-        flip: whether training mirrors half of the images. None: yes for TFDS, otherwise no.
+      name: "digits" (scikit-learn's), "idx" (a folder of IDX files), or the name of a TFDS image
+        classification data set that was prepared as ArrayRecord, such as "imagenet2012".
+      data_dir: for "idx" the folder; for TFDS the directory it prepared data sets in (None:
+        TFDS's own default); "digits" has none.
+      image_size: side of the square images in a batch, in pixels. None: 224 for TFDS, otherwise
+        the size the images have.
+      crop_padding: largest random shift in training, in pixels. None: 1 for digits, 2 for IDX.
+        TFDS data sets use the random resized crop instead, and take none.
+      flip: whether training mirrors half of the images. None: yes for TFDS, otherwise no.
 
     Returns:
-        The data set; reading a split costs nothing yet where it does not fit in memory.
+      The data set; reading a split costs nothing yet where it does not fit in memory.
 
     Raises:
-        FileNotFoundError: the data set is not there; the message says how to get it.
-        ValueError: an argument does not fit, or a file is damaged.
+      FileNotFoundError: the data set is not there; the message says how to get it.
+      ValueError: an argument does not fit, or a file is damaged.
     """
     if image_size is not None and image_size < 1:
         raise ValueError(f"image_size: {image_size}, expected at least 1")

@@ -17,17 +17,17 @@ def normalise(
     Computed in float32 (float64 where `dtype` is), then cast, so that bfloat16 rounds once.
 
     Args:
-        image: uint8 [..., H, W, C].
-        mean: C numbers, of pixels divided by 255.
-        std: C numbers, of pixels divided by 255; none of them zero.
-        dtype: of the result.
+      image: uint8 [..., H, W, C].
+      mean: C numbers, of pixels divided by 255.
+      std: C numbers, of pixels divided by 255; none of them zero.
+      dtype: of the result.
 
     Returns:
-        [..., H, W, C] in `dtype`.
+      [..., H, W, C] in `dtype`.
 
     Raises:
-        TypeError: `image` is not uint8.
-        ValueError: `mean` or `std` do not have C entries, or `std` holds a zero.
+      TypeError: `image` is not uint8.
+      ValueError: `mean` or `std` do not have C entries, or `std` holds a zero.
     """
     if image.dtype != jnp.uint8:
         raise TypeError(f"normalise: image has dtype {image.dtype}, expected uint8")

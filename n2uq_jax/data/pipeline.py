@@ -24,12 +24,12 @@ def steps_per_epoch(dataset: Dataset, batch_size: int) -> int:
     """Whole batches in one pass over the training split, at least one.
 
     Args:
-        dataset: from `load`.
-        batch_size: over all processes.
+      dataset: from `load`.
+      batch_size: over all processes.
 
     Returns:
-        max(1, N // batch_size). The pipeline drops nothing: an epoch's remainder opens the batch
-        that the next epoch completes.
+      max(1, N // batch_size). The pipeline drops nothing: an epoch's remainder opens the batch
+      that the next epoch completes.
     """
     _local_batch_size(batch_size, 0, 1, 0)
     return max(1, len(dataset.train) // batch_size)
@@ -52,23 +52,23 @@ def train_batches(
     A corrupt record is replaced by the next readable one, in the order of the source.
 
     Args:
-        dataset: from `load`.
-        batch_size: over all processes; a multiple of `process_count`.
-        seed: of the order and of the augmentation, 0 to 2**32 − 1.
-        process_index: which part of each global batch to yield.
-        process_count: number of such parts.
-        num_workers: worker processes that read and decode; 0 does it in the caller's thread.
-        start_step: number of the first global batch.
-        max_bad_records: more distinct corrupt records than this in this process are an error.
-        copy: False hands out the workers' shared memory itself, which is faster; such arrays must
-            be gone, or on a device, before the interpreter exits.
+      dataset: from `load`.
+      batch_size: over all processes; a multiple of `process_count`.
+      seed: of the order and of the augmentation, 0 to 2**32 − 1.
+      process_index: which part of each global batch to yield.
+      process_count: number of such parts.
+      num_workers: worker processes that read and decode; 0 does it in the caller's thread.
+      start_step: number of the first global batch.
+      max_bad_records: more distinct corrupt records than this in this process are an error.
+      copy: False hands out the workers' shared memory itself, which is faster; such arrays must
+        be gone, or on a device, before the interpreter exits.
 
     Returns:
-        Iterator of {"image": uint8 [b, H, W, C], "label": int32 [b], "index": int64 [b]} with
-        b = batch_size / process_count; "index" is the record's place in `dataset.train`.
+      Iterator of {"image": uint8 [b, H, W, C], "label": int32 [b], "index": int64 [b]} with
+      b = batch_size / process_count; "index" is the record's place in `dataset.train`.
 
     Raises:
-        ValueError: an argument is out of range.
+      ValueError: an argument is out of range.
     """
     local = _local_batch_size(batch_size, process_index, process_count, num_workers)
     if not 0 <= seed < 2**32:
@@ -110,22 +110,22 @@ def eval_batches(
     filled with black images of weight 0. A corrupt record also becomes one of these.
 
     Args:
-        dataset: from `load`.
-        batch_size: over all processes; a multiple of `process_count`.
-        process_index: which part of each global batch to yield.
-        process_count: number of such parts.
-        num_workers: worker processes that read and decode; 0 does it in the caller's thread.
-        max_bad_records: more distinct corrupt records than this in this process are an error.
-        copy: False hands out the workers' shared memory itself, which is faster; such arrays must
-            be gone, or on a device, before the interpreter exits.
+      dataset: from `load`.
+      batch_size: over all processes; a multiple of `process_count`.
+      process_index: which part of each global batch to yield.
+      process_count: number of such parts.
+      num_workers: worker processes that read and decode; 0 does it in the caller's thread.
+      max_bad_records: more distinct corrupt records than this in this process are an error.
+      copy: False hands out the workers' shared memory itself, which is faster; such arrays must
+        be gone, or on a device, before the interpreter exits.
 
     Returns:
-        Iterator with a length, of {"image": uint8 [b, H, W, C], "label": int32 [b], "index":
-        int64 [b], "weight": float32 [b]} with b = batch_size / process_count; "weight" is 1 for an
-        image and 0 for filling, whose "label" is 0 and "index" −1.
+      Iterator with a length, of {"image": uint8 [b, H, W, C], "label": int32 [b], "index":
+      int64 [b], "weight": float32 [b]} with b = batch_size / process_count; "weight" is 1 for an
+      image and 0 for filling, whose "label" is 0 and "index" −1.
 
     Raises:
-        ValueError: an argument is out of range.
+      ValueError: an argument is out of range.
     """
     local = _local_batch_size(batch_size, process_index, process_count, num_workers)
     length = math.ceil(len(dataset.evaluation) / batch_size)

@@ -18,13 +18,13 @@ class Prefetch(Iterator[T], Generic[T]):
     between two steps resumes with the batch that would have come next.
 
     Args:
-        iterator: what to read; its `get_state` and `set_state` are used where it has them.
-        put: what to do with each batch in the thread, such as moving it to the devices with
-            `jax.make_array_from_process_local_data`.
-        depth: finished batches that may wait, at least 1.
+      iterator: what to read; its `get_state` and `set_state` are used where it has them.
+      put: what to do with each batch in the thread, such as moving it to the devices with
+        `jax.make_array_from_process_local_data`.
+      depth: finished batches that may wait, at least 1.
 
     Raises:
-        ValueError: `depth` is below 1.
+      ValueError: `depth` is below 1.
     """
 
     def __init__(self, iterator: Iterator[Any], put: Callable[[Any], T], depth: int = 2):

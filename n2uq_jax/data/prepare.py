@@ -31,15 +31,15 @@ def prepare(name: str, data_dir: Path, manual_dir: Path | None = None) -> dict[s
     nothing that looks whole.
 
     Args:
-        name: a TFDS data set.
-        data_dir: where the prepared data set goes.
-        manual_dir: the files that TFDS cannot download; for imagenet2012 the two tars.
+      name: a TFDS data set.
+      data_dir: where the prepared data set goes.
+      manual_dir: the files that TFDS cannot download; for imagenet2012 the two tars.
 
     Returns:
-        Number of records of each split.
+      Number of records of each split.
 
     Raises:
-        FileNotFoundError: a tar of imagenet2012 is missing.
+      FileNotFoundError: a tar of imagenet2012 is missing.
     """
     if _is_imagenet(name):
         if manual_dir is None:

@@ -18,9 +18,9 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 class TfdsSource:
     """One split; images come as the bytes of their files.
 
-    Attributes:
-        name: what messages call the split.
-        records: TFDS's random-access source, image decoding left out.
+    Args:
+      name: what messages call the split.
+      records: TFDS's random-access source, image decoding left out.
     """
 
     name: str
@@ -52,17 +52,17 @@ def load_tfds(
     centre. Pixels are normalised with ImageNet's statistics, and grey images become RGB.
 
     Args:
-        name: TFDS name, such as "imagenet2012" or "cifar10:3.0.2".
-        data_dir: the directory that holds the folder `name`; None: TFDS's default.
-        image_size: side of the images in a batch, in pixels.
-        flip: whether training mirrors half of the images.
+      name: TFDS name, such as "imagenet2012" or "cifar10:3.0.2".
+      data_dir: the directory that holds the folder `name`; None: TFDS's default.
+      image_size: side of the images in a batch, in pixels.
+      flip: whether training mirrors half of the images.
 
     Returns:
-        The data set.
+      The data set.
 
     Raises:
-        FileNotFoundError: it is not prepared there; the message quotes the command that does it.
-        ValueError: it was prepared in another format, or is not image classification.
+      FileNotFoundError: it is not prepared there; the message quotes the command that does it.
+      ValueError: it was prepared in another format, or is not image classification.
     """
     import tensorflow_datasets as tfds
 
@@ -111,16 +111,16 @@ def as_dataset(
     """Joins two splits of images with ImageNet's crops and pixel statistics.
 
     Args:
-        name: of the data set.
-        train: records to train on.
-        evaluation: records to evaluate on.
-        num_classes: labels are below it.
-        image_size: side of the images in a batch, in pixels.
-        flip: whether training mirrors half of the images.
-        class_names: one a class, if they are known.
+      name: of the data set.
+      train: records to train on.
+      evaluation: records to evaluate on.
+      num_classes: labels are below it.
+      image_size: side of the images in a batch, in pixels.
+      flip: whether training mirrors half of the images.
+      class_names: one a class, if they are known.
 
     Returns:
-        The data set.
+      The data set.
     """
     resize = round(image_size * 256 / 224)
     return Dataset(

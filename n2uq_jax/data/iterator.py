@@ -18,6 +18,14 @@ class BatchIterator(Iterator[Batch]):
     The state therefore does not depend on the number of processes or workers: what a run of one
     process saved, a run of eight restores. Worker processes start at the first batch; `close`, or
     leaving a `with` block, ends them.
+
+    Args:
+      read_from: reads batches from a step on; each also has "bad_records", a tuple of descriptions.
+      identity: what a step number means the same images for, JSON-able.
+      max_bad_records: more distinct corrupt records than this are an error.
+      step: where to start.
+      length: number of batches; None if they are endless.
+      copy: whether to copy arrays out of the workers' shared memory.
     """
 
     def __init__(
@@ -58,7 +66,7 @@ class BatchIterator(Iterator[Batch]):
         batch = next(self._reader)
         self._count(batch.pop("bad_records"))
         self.step += 1
-        return {key: _own(value) for key, value in batch.items()} if True else batch
+        return {key: _own(value) for key, value in batch.items()} if self._copy else batch
 
     def _count(self, bad_records: tuple[str, ...]) -> None:
         for description in bad_records:

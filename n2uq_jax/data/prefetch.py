@@ -89,6 +89,7 @@ class Prefetch(Iterator[T], Generic[T]):
             self._stopping.set()
             self._thread.join()
             self._thread = None
+            del self._queue  # and the batches in it, or workers' memory is held until the exit
 
     def _read_ahead(self) -> None:
         while not self._stopping.is_set():

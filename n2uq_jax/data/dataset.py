@@ -16,9 +16,10 @@ class CorruptRecordError(ValueError):
 class Record(TypedDict):
     """One undecoded example.
 
-    image: uint8 array [H, W, C], or the bytes of an image file.
-    label: class number, from 0.
-    name: what a message calls this record, such as "imagenet2012/train[17] (n01440764_18.JPEG)".
+    Args:
+      image: uint8 array [H, W, C], or the bytes of an image file.
+      label: class number, from 0.
+      name: what a message calls this record, such as "imagenet2012/train[17] (n01440764_18.JPEG)".
     """
 
     image: np.ndarray | bytes

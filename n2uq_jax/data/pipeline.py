@@ -28,7 +28,7 @@ def steps_per_epoch(dataset: Dataset, batch_size: int) -> int:
       batch_size: over all processes.
 
     Returns:
-      max(1, N // batch_size). The pipeline drops nothing: an epoch's remainder opens the batch
+      max(1, N // batch_size). The pipeline drops nothing; an epoch's remainder opens the batch
       that the next epoch completes.
     """
     _local_batch_size(batch_size, 0, 1, 0)
@@ -64,7 +64,7 @@ def train_batches(
         be gone, or on a device, before the interpreter exits.
 
     Returns:
-      Iterator of {"image": uint8 [b, H, W, C], "label": int32 [b], "index": int64 [b]} with
+      Iterator of ``{"image": uint8 [b, H, W, C], "label": int32 [b], "index": int64 [b]}`` with
       b = batch_size / process_count; "index" is the record's place in `dataset.train`.
 
     Raises:
@@ -120,9 +120,8 @@ def eval_batches(
         be gone, or on a device, before the interpreter exits.
 
     Returns:
-      Iterator with a length, of {"image": uint8 [b, H, W, C], "label": int32 [b], "index":
-      int64 [b], "weight": float32 [b]} with b = batch_size / process_count; "weight" is 1 for an
-      image and 0 for filling, whose "label" is 0 and "index" −1.
+      Iterator with a length. Its batches are those of `train_batches` with one more array, "weight",
+      float32 [b], which is 1 for an image and 0 for filling, whose "label" is 0 and "index" −1.
 
     Raises:
       ValueError: an argument is out of range.

@@ -89,7 +89,9 @@ class ActivationQuantizer(nnx.Module):
 
 
 class PACT(nnx.Module):
-    """A ReLU with a learned clip and uniform levels; see :func:`quantize_pact`.
+    """A ReLU with a learned clip and uniform levels.
+
+    See :func:`n2uq_jax.quantizers.quantize_pact` for the formula and its gradient.
 
     Args:
       bits: 1 to 8.

@@ -84,7 +84,7 @@ class QuantLinearGeneral(nnx.LinearGeneral):
           out_sharding: None; here because ``nnx.MultiHeadAttention`` passes it.
 
         Returns:
-          Float array: the axes that are not contracted, then ``out_features``.
+          Float array with the axes that are not contracted, then ``out_features``.
 
         Raises:
           TypeError: for a QArray where the layer has a quantizer of its own.

@@ -30,7 +30,7 @@ def write_figures(
       out_dir: folder for the pictures, made if it is missing.
 
     Returns:
-      The files: ``training_curves.png``, then ``staircases.png``, ``staircases_2.png``, ..
+      The files ``training_curves.png``, then ``staircases.png``, ``staircases_2.png``, ..
 
     Raises:
       FileNotFoundError: if there are no metrics.

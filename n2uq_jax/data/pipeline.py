@@ -120,8 +120,9 @@ def eval_batches(
         be gone, or on a device, before the interpreter exits.
 
     Returns:
-      Iterator with a length. Its batches are those of `train_batches` with one more array, "weight",
-      float32 [b], which is 1 for an image and 0 for filling, whose "label" is 0 and "index" −1.
+      Iterator with a length. Its batches are those of `train_batches` with one more array,
+      "weight", float32 [b], which is 1 for an image and 0 for filling, whose "label" is 0 and
+      "index" −1.
 
     Raises:
       ValueError: an argument is out of range.

@@ -30,9 +30,9 @@ def quantize_weight(kernel: jax.Array, bits: int, *, axis: int = -1) -> QArray:
       axis: the output channels' axis.
 
     Returns:
-      A QArray with codes ``2m - N`` (odd integers in ``-N .. N``) of the kernel's shape and dtype, and
-      the scale :math:`\sigma / N`, float32 or wider, of shape ``(channels,)`` if ``axis`` is the
-      last axis, else with ones that make it broadcast.
+      A QArray with codes ``2m - N`` (odd integers in ``-N .. N``) of the kernel's shape and dtype,
+      and the scale :math:`\sigma / N`, float32 or wider, of shape ``(channels,)`` if ``axis`` is
+      the last axis, else with ones that make it broadcast.
 
     Raises:
       TypeError: if ``kernel`` is not a float array, or ``bits`` not an int.

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import linen, nnx
+from flax import linen, nnx, traverse_util
 
 import n2uq_jax as n2uq
 from n2uq_jax.nn.linen import ActivationQuantizer, QuantConv, QuantDense
@@ -21,6 +21,8 @@ def randomised(params):
     return jax.tree.unflatten(treedef, [v + n for v, n in zip(leaves, noise, strict=True)])
 
 
+MASK = np.arange(3 * 2 * 4 * 6).reshape(3, 2, 4, 6) % 3 > 0
+
 CONVOLUTIONS = [
     {},
     {"strides": 2, "padding": ((1, 1), (1, 1)), "use_bias": False},
@@ -28,10 +30,14 @@ CONVOLUTIONS = [
     {"feature_group_count": 2, "padding": "CIRCULAR"},
     {"dtype": jnp.bfloat16},
     {"a_bits": None, "operands": None},
+    {"input_dilation": 2, "padding": 1, "operands": "int8"},
+    {"strides": (1, 2), "operands": "bfloat16", "w_bits": 1, "a_bits": 1},
+    {"mask": MASK},
+    {"a_bits": 4, "per_channel": True, "param_dtype": jnp.bfloat16},
 ]
 
 
-@pytest.mark.parametrize("arguments", CONVOLUTIONS, ids=str)
+@pytest.mark.parametrize("arguments", CONVOLUTIONS, ids=lambda a: ", ".join(a) or "default")
 def test_convolution_equals_that_of_nnx(arguments):
     arguments = {"w_bits": 3, "a_bits": 2} | arguments
     layer = QuantConv(features=6, kernel_size=(3, 2), **arguments)
@@ -39,38 +45,77 @@ def test_convolution_equals_that_of_nnx(arguments):
     check_equal(layer, other, uniform(2, 6, 5, 4))
 
 
-@pytest.mark.parametrize("arguments", [{}, {"signed": True, "use_bias": False}], ids=str)
+DENSE = [
+    {},
+    {"signed": True, "use_bias": False},
+    {"per_channel": True, "operands": "int8"},
+    {"dtype": jnp.bfloat16, "w_bits": 4, "a_bits": 4},
+    {"a_bits": None},
+    {"w_bits": 8, "param_dtype": jnp.bfloat16},
+]
+
+
+@pytest.mark.parametrize("arguments", DENSE, ids=lambda a: ", ".join(a) or "default")
 def test_dense_equals_linear_of_nnx(arguments):
-    layer = QuantDense(5, w_bits=2, a_bits=3, **arguments)
-    other = n2uq.nn.QuantLinear(4, 5, w_bits=2, a_bits=3, **arguments, rngs=nnx.Rngs(0))
+    arguments = {"w_bits": 2, "a_bits": 3} | arguments
+    layer = QuantDense(5, **arguments)
+    other = n2uq.nn.QuantLinear(4, 5, **arguments, rngs=nnx.Rngs(0))
     check_equal(layer, other, uniform(2, 3, 4))
+
+
+def test_convolution_in_one_dimension_equals_that_of_nnx():
+    layer = QuantConv(5, 3, w_bits=2, a_bits=2)
+    other = n2uq.nn.QuantConv(4, 5, (3,), w_bits=2, a_bits=2, rngs=nnx.Rngs(0))
+    check_equal(layer, other, uniform(2, 7, 4))
+
+
+@pytest.mark.parametrize("arguments", [{}, {"signed": True}, {"per_channel": True}], ids=str)
+def test_quantizer_equals_that_of_nnx(arguments):
+    channels = 4 if arguments.get("per_channel") else None
+    other = n2uq.nn.ActivationQuantizer(2, signed="signed" in arguments, channels=channels)
+    check_equal(ActivationQuantizer(2, **arguments), other, uniform(3, 4))
+
+
+def test_layers_that_take_codes_equal_those_of_nnx():
+    codes = QArray(jnp.round(3 * jnp.abs(uniform(2, 6, 5, 4))), jnp.asarray(0.5), 7)
+    layer = QuantConv(6, (3, 2), w_bits=3)
+    other = n2uq.nn.QuantConv(4, 6, (3, 2), w_bits=3, a_bits=None, rngs=nnx.Rngs(0))
+    check_equal(layer, other, codes)
+    layer = QuantDense(5, w_bits=2)
+    other = n2uq.nn.QuantLinear(4, 5, w_bits=2, a_bits=None, rngs=nnx.Rngs(0))
+    check_equal(layer, other, codes)
 
 
 def check_equal(layer, other, x):
     """Same names, same outputs and same gradients from the same parameters."""
     params = layer.init(jax.random.key(0), x)["params"]
-    graph, state = nnx.split(other)
+    graph, state, rest = nnx.split(other, nnx.Param, ...)
     names = jax.tree.map(jnp.shape, nnx.to_pure_dict(state))
     assert names == jax.tree.map(jnp.shape, params)
     params = randomised(params)
     nnx.replace_by_pure_dict(state, params)
 
-    @jax.jit
-    def ours(params, x):
-        y = layer.apply({"params": params}, x)
+    def loss(y):
+        y = y.dequantize() if isinstance(y, QArray) else y
         return jnp.sum(jnp.sin(y.astype(jnp.float32))), y
 
     @jax.jit
+    def ours(params, x):
+        return loss(layer.apply({"params": params}, x))
+
+    @jax.jit
     def theirs(state, x):
-        y = nnx.merge(graph, state)(x)
-        return jnp.sum(jnp.sin(y.astype(jnp.float32))), y
+        return loss(nnx.merge(graph, state, rest)(x))
 
     (grads, dx), y = jax.grad(ours, argnums=(0, 1), has_aux=True)(params, x)
     (expected, dx_expected), y_expected = jax.grad(theirs, argnums=(0, 1), has_aux=True)(state, x)
     np.testing.assert_array_equal(y, y_expected)
-    np.testing.assert_array_equal(dx, dx_expected)
+    jax.tree.map(np.testing.assert_array_equal, dx, dx_expected)
     jax.tree.map(np.testing.assert_array_equal, grads, nnx.to_pure_dict(expected))
     assert y.dtype == y_expected.dtype
+    for name, value in traverse_util.flatten_dict(grads, sep="/").items():
+        assert np.abs(value).max() > 0, name
+    assert all(np.abs(value).max() > 0 for value in jax.tree.leaves(dx))
 
 
 class Block(linen.Module):
@@ -104,7 +149,7 @@ def test_layers_without_a_quantizer_take_codes():
         QuantDense(5, w_bits=2, a_bits=2).init(jax.random.key(0), codes)
 
 
-def test_quantizer_equals_that_of_nnx():
+def test_a_new_quantizer_is_that_of_nnx_and_has_the_same_label():
     x = uniform(3, 4)
     layer = ActivationQuantizer(2, signed=True, per_channel=True)
     result, variables = layer.init_with_output(jax.random.key(0), x)

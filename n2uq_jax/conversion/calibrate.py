@@ -13,6 +13,7 @@ from n2uq_jax.conversion.choose import Calibrated, choose, possible_signs, sampl
 from n2uq_jax.conversion.fit import Fit
 from n2uq_jax.conversion.layers import QUANTIZED_LAYERS
 from n2uq_jax.nn import ActivationQuantizer, quantizers
+from n2uq_jax.nn.lazy import parameter_paths, reject_new_parameters
 from n2uq_jax.quantizers import QArray
 
 
@@ -28,13 +29,15 @@ def calibrate(
     The network is run once, on all batches together, without gradient and dropout. When a
     quantizer's input arrives, it is fitted: equally spaced thresholds of smallest squared error,
     or thresholds at the input's quantiles, whichever leaves the smaller error in the output of its
-    layer, with weights quantized; then its output scale makes up for what weights lose in size.
-    Later layers see the quantized values of the earlier ones. A quantizer whose rule left
+    layer, with weights quantized; then stretched and moved as long as that error falls, and its
+    output scale makes up for what weights lose in size. (A layer inside a transformation such as
+    ``nnx.scan`` does not show its output: there the error of the input itself decides.) Later layers see the quantized values of the earlier ones. A quantizer whose rule left
     ``signed`` open becomes unsigned if its input has no negative values, else whatever measures
     better. A shared quantizer is fitted to the inputs of all its calls.
 
-    If the network has BatchNorm, a constant a channel behind a layer without bias does not matter,
-    and its quantizer's lowest level may stand for any value, as suits asymmetric inputs. BatchNorm
+    If the network has BatchNorm, a constant and a factor a channel behind a layer without bias do
+    not matter; only the correlation with the float layer's output does, and the quantizer's lowest
+    level may stand for any value, as suits asymmetric inputs. BatchNorm
     normalizes by the statistics of the data meanwhile, and keeps new running statistics
     afterwards; see :func:`n2uq_jax.reestimate_batch_norm`.
 
@@ -51,8 +54,9 @@ def calibrate(
 
     Raises:
       TypeError: if a batch is no array.
-      ValueError: if the model has no quantizer, or none was run; if the data are not finite; or if
-        a quantizer inside a transformation is to choose its sign. Nothing is changed then.
+      ValueError: if the model has no quantizer, or none was run; if the data are not finite; if
+        the model makes parameters when it is called; or if a quantizer inside a transformation is
+        to choose its sign. Nothing is changed then.
     """
     if not quantizers(model):
         raise ValueError("model has no ActivationQuantizer: call n2uq_jax.quantize first.")
@@ -68,6 +72,7 @@ def calibrate(
     )
     calibration = _Calibration(scratch, normalized=has_norm)
     forward(scratch, jnp.concatenate(inputs))
+    reject_new_parameters(scratch, parameter_paths(model))
     if not calibration.chosen:
         raise ValueError("no ActivationQuantizer was run: pass forward to say how to run model.")
 

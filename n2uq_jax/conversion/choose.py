@@ -1,7 +1,8 @@
-"""Which thresholds a quantizer gets: candidates, and how they are compared."""
+"""Which thresholds a quantizer gets: candidates, how they are compared, and the best refined."""
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import jax
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 
 from n2uq_jax.conversion.fit import (
     Fit,
+    decorrelation,
     fit_quantiles,
     fit_shifted_step,
     fit_step,
@@ -26,6 +28,10 @@ EXAMPLES = 64
 """How many examples candidates are compared on, by the output of the layer."""
 
 
+WIDTHS = (0.5, 0.15)
+"""How far the best candidate's range and place are varied: octaves, and intervals; then again."""
+
+
 Candidate = tuple[Method, bool, Callable[..., Fit]]
 """A name, a value of ``signed``, and what fits it."""
 
@@ -38,10 +44,11 @@ class Calibrated:
       method: ``"step"``, equally spaced thresholds of smallest squared error; ``"quantiles"``; or
         ``"shifted"``, as ``"step"`` but with the lowest level at any place.
       signed: whether codes are on both sides of zero.
-      error: squared error of the layer's output on the data, relative to the output's power, with
-        its weights quantized, up to what BatchNorm will subtract; of the quantizer's own output
-        where no layer owns it. None where it was computed inside a transformation such as
-        ``nnx.scan``.
+      error: squared error of the layer's output on the data, with its weights quantized, relative
+        to the output's power. Where BatchNorm will give each channel a new mean and scale, it is
+        the mean over channels of ``1 - r**2``, with ``r`` the correlation with the float layer's
+        output. Where no layer owns the quantizer, it is the error of its own output. None where it
+        was computed inside a transformation such as ``nnx.scan``.
     """
 
     method: Method | None
@@ -58,7 +65,11 @@ def choose(
     *,
     normalized: bool = False,
 ) -> tuple[Calibrated, Fit]:
-    """Fits every candidate to samples of a quantizer's input, and keeps the best.
+    """Fits every candidate to samples of a quantizer's input, and refines the best.
+
+    Candidates minimize the error of the quantizer's input; what counts is that of its layer's
+    output. So the best one's range is then stretched, and its thresholds are moved, as long as
+    that helps the output; not inside a transformation, where it would be compiled many times.
 
     Args:
       samples: what thresholds are fitted to, any shape.
@@ -66,8 +77,9 @@ def choose(
       signs: which values of ``signed`` to try; one alone inside a transformation.
       layer: the quantized layer that the codes go to; None if there is none.
       x: an input of that layer, to compare candidates on.
-      normalized: whether the network's BatchNorm gets new running statistics. Then a constant a
-        channel does not matter behind a layer without bias, and the lowest level may be anywhere.
+      normalized: whether the network's BatchNorm gets new running statistics. Then a constant and
+        a factor a channel do not matter behind a layer without bias, and the lowest level may be
+        anywhere.
 
     Returns:
       What was chosen, and its parameters, scaled so that the layer's output fits.
@@ -78,17 +90,20 @@ def choose(
         candidates += [("step", signed, fit_step), ("quantiles", signed, fit_quantiles)]
         if free and not signed:
             candidates.append(("shifted", signed, fit_shifted_step))
+    measure = _measured_by_output(layer, x[:EXAMPLES], samples, free)
     measured = []
     for method, signed, candidate in candidates:
-        fit = candidate(samples, bits, signed=signed)
-        fit, error = _measure(layer, fit, x[:EXAMPLES], samples, signed, free)
+        fit, error = measure(candidate(samples, bits, signed=signed), signed)
         measured.append((error, method, signed, fit))
     if isinstance(samples, jax.core.Tracer):
-        best = jnp.argmin(jnp.stack([error for error, *_ in measured]))
-        fits = jax.tree.map(lambda *values: jnp.stack(values)[best], *(m[3] for m in measured))
+        i = jnp.argmin(jnp.stack([error for error, *_ in measured]))
+        fits = jax.tree.map(lambda *values: jnp.stack(values)[i], *(m[3] for m in measured))
         return Calibrated(None, signs[0], None), fits
     error, method, signed, fit = min(measured, key=lambda m: float(m[0]))
-    return Calibrated(method, signed, float(error)), fit
+    best = float(error)
+    if layer is not None:
+        fit, best = _refined(fit, best, lambda candidate: measure(candidate, signed))
+    return Calibrated(method, signed, best), fit
 
 
 def possible_signs(signed: bool | None, samples: jax.Array) -> tuple[bool, ...]:
@@ -113,23 +128,60 @@ def sample(x: jax.Array) -> jax.Array:
     return x
 
 
-def _measure(
-    layer: Any, fit: Fit, x: jax.Array, samples: jax.Array, signed: bool, free: bool
-) -> tuple[Fit, jax.Array]:
-    """Scales a candidate's output to fit, and returns the error that is left."""
+def _refined(
+    fit: Fit, error: float, measure: Callable[[Fit], tuple[Fit, jax.Array]]
+) -> tuple[Fit, float]:
+    """Varies the range and the place of thresholds, one after the other, and keeps the best."""
+    for width in WIDTHS:
+        steps = jnp.linspace(-width, width, 7, dtype=fit.start.dtype)
+        for vary in (_stretched, _moved):
+            measured = [measure(vary(fit, step)) for step in steps]
+            tried = [(fit, error), *((candidate, float(e)) for candidate, e in measured)]
+            fit, error = min(tried, key=lambda pair: pair[1])
+    return fit, error
+
+
+def _stretched(fit: Fit, octaves: jax.Array) -> Fit:
+    factor = 2**octaves
+    return fit._replace(in_scale=fit.in_scale / factor, out_scale=fit.out_scale * factor)
+
+
+def _moved(fit: Fit, intervals: jax.Array) -> Fit:
+    return fit._replace(start=fit.start + intervals * fit.intervals[0])
+
+
+def _measured_by_output(
+    layer: Any, x: jax.Array, samples: jax.Array, free: bool
+) -> Callable[[Fit, bool], tuple[Fit, jax.Array]]:
+    """Returns what scales a candidate's output to fit, and measures the error that is left."""
     if layer is None:
-        return fit, relative_error(fit(samples, signed=signed).dequantize(), samples)
-    bias, quantizer = layer.bias, layer.input_quantizer
-    try:
-        layer.bias = None
-        layer.use_bias = False
+        return lambda fit, signed: (
+            fit,
+            relative_error(fit(samples, signed=signed).dequantize(), samples),
+        )
+    with _bare(layer):
         target = float_result(layer, x)
-        layer.input_quantizer = None
-        y = layer(fit(x, signed=signed))
+
+    def measure(fit: Fit, signed: bool) -> tuple[Fit, jax.Array]:
+        with _bare(layer):
+            y = layer(fit(x, signed=signed))
+        error = decorrelation if free else relative_error
+        factor = gain(_centred(y) if free else y, _centred(target) if free else target)
+        return fit._replace(out_scale=fit.out_scale * factor), error(factor * y, target)
+
+    return measure
+
+
+@contextlib.contextmanager
+def _bare(layer: Any) -> Iterator[None]:
+    """Takes the bias and the quantizer off a layer, which then takes codes."""
+    bias, quantizer = layer.bias, layer.input_quantizer
+    layer.bias, layer.input_quantizer, layer.use_bias = None, None, False
+    try:
+        yield
     finally:
-        layer.bias, layer.input_quantizer = bias, quantizer
-        layer.use_bias = bias is not None
-    if free:
-        y, target = (v - v.mean(range(v.ndim - 1), keepdims=True) for v in (y, target))
-    factor = gain(y, target)
-    return fit._replace(out_scale=fit.out_scale * factor), relative_error(factor * y, target)
+        layer.bias, layer.input_quantizer, layer.use_bias = bias, quantizer, bias is not None
+
+
+def _centred(y: jax.Array) -> jax.Array:
+    return y - y.mean(range(y.ndim - 1), keepdims=True)

@@ -187,3 +187,25 @@ def relative_error(approximation: jax.Array, target: jax.Array) -> jax.Array:
     a, t = approximation.astype(dtype), target.astype(dtype)
     power = jnp.sum(t * t)
     return jnp.sum((a - t) ** 2) / jnp.where(power > 0, power, 1)
+
+
+def decorrelation(approximation: jax.Array, target: jax.Array) -> jax.Array:
+    r"""Returns the relative error that is left after the best affine map a channel.
+
+    .. math:: \frac{1}{C} \sum_c 1 - r_c^2
+
+    Args:
+      approximation: shape ``(..., channels)``.
+      target: the same shape.
+
+    Returns:
+      Shape ``()``, float32 or wider: between 0 and 1. A channel whose target is constant counts 0.
+    """
+    dtype = jnp.promote_types(target.dtype, jnp.float32)
+    axes = tuple(range(target.ndim - 1))
+    a, t = (
+        v.astype(dtype) - v.astype(dtype).mean(axes, keepdims=True) for v in (approximation, target)
+    )
+    power, product = jnp.sum(a * a, axes) * jnp.sum(t * t, axes), jnp.sum(a * t, axes)
+    explained = jnp.where(power > 0, product**2 / jnp.where(power > 0, power, 1), 0.0)
+    return jnp.mean(jnp.where(jnp.sum(t * t, axes) > 0, 1 - explained, 0.0))

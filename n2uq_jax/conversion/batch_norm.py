@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from n2uq_jax.conversion.batches import inputs_of
+from n2uq_jax.nn.lazy import parameter_paths, reject_new_parameters
 
 Forward = Callable[[Any, jax.Array], Any]
 """How a model is run on a batch: ``forward(model, x)``."""
@@ -39,17 +40,19 @@ def reestimate_batch_norm(
 
     Raises:
       TypeError: if a batch is no array.
-      ValueError: if the model has no BatchNorm, there are no batches, or a BatchNorm did not
-        normalize by the batch's statistics. Nothing is changed then.
+      ValueError: if the model has no BatchNorm, there are no batches, a BatchNorm did not
+        normalize by the batch's statistics, or the model makes parameters when it is called.
+        Nothing is changed then.
 
     Reference:
       Izmailov et al., "Averaging Weights Leads to Wider Optima", UAI 2018, Section 3.2.
     """
     norms = _batch_norms(model)
     if not norms:
-        raise ValueError("model has no nnx.BatchNorm.")
+        raise ValueError("model has no nnx.BatchNorm: there are no running statistics.")
     view = nnx.view(model, use_running_average=False, deterministic=True, raise_if_not_found=False)
     graph, state = nnx.split(nnx.clone(view))
+    parameters = parameter_paths(model)
 
     @jax.jit
     def statistics(state: nnx.State, x: jax.Array) -> dict[str, tuple[jax.Array, jax.Array]]:
@@ -58,6 +61,7 @@ def reestimate_batch_norm(
             norm.momentum = 0.0  # nothing is kept of the old statistics
             norm.var[...] = jnp.full_like(norm.var[...], -1)  # no variance is negative
         forward(copy, x)
+        reject_new_parameters(copy, parameters)
         return {
             path: (len(x) * norm.mean[...], len(x) * norm.var[...])
             for path, norm in _batch_norms(copy).items()

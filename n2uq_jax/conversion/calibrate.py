@@ -31,15 +31,16 @@ def calibrate(
     or thresholds at the input's quantiles, whichever leaves the smaller error in the output of its
     layer, with weights quantized; then stretched and moved as long as that error falls, and its
     output scale makes up for what weights lose in size. (A layer inside a transformation such as
-    ``nnx.scan`` does not show its output: there the error of the input itself decides.) Later layers see the quantized values of the earlier ones. A quantizer whose rule left
-    ``signed`` open becomes unsigned if its input has no negative values, else whatever measures
-    better. A shared quantizer is fitted to the inputs of all its calls.
+    ``nnx.scan`` does not show its output: there the error of the input itself decides.) Later
+    layers see the quantized values of the earlier ones. A quantizer whose rule left ``signed`` open
+    becomes unsigned if its input has no negative values, else whatever measures better. A shared
+    quantizer is fitted to the inputs of all its calls.
 
     If the network has BatchNorm, a constant and a factor a channel behind a layer without bias do
     not matter; only the correlation with the float layer's output does, and the quantizer's lowest
-    level may stand for any value, as suits asymmetric inputs. BatchNorm
-    normalizes by the statistics of the data meanwhile, and keeps new running statistics
-    afterwards; see :func:`n2uq_jax.reestimate_batch_norm`.
+    level may stand for any value, as suits asymmetric inputs. BatchNorm normalizes by the
+    statistics of the data meanwhile, and keeps new running statistics afterwards; see
+    :func:`n2uq_jax.reestimate_batch_norm`.
 
     Args:
       model: an NNX module with :class:`n2uq_jax.nn.ActivationQuantizer` in it. Weights stay as

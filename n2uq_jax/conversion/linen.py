@@ -84,8 +84,9 @@ def calibrate(
         quantizer, (x, layer), path = context.module, (*args, None)[:2], context.module.path
         if isinstance(x, jax.core.Tracer):
             raise ValueError(
-                f"{'/'.join(path)} runs inside a transformation such as nn.scan or jax.jit, where "
-                "it cannot be calibrated."
+                f"{'/'.join(path)} runs inside a transformation such as nn.scan, nn.remat or "
+                "jax.jit, where its input is not known. nn.remat and nn.jit keep the names of "
+                "parameters: calibrate the model without them; unroll a scan."
             )
         earlier = [samples[path]] if path in samples else []
         samples[path] = jnp.concatenate([*earlier, sample(x)])

@@ -84,7 +84,10 @@ def plan(model: nnx.Module, rules: Sequence[Rule]) -> Plan:
     for rule in rules:
         if not any(rule.matches(path) for _, paths in found.values() for path in paths):
             known = ", ".join(paths[0] for _, paths in found.values()) or "none"
-            raise ValueError(f"rules: {rule.path!r} matches no layer; the layers are: {known}.")
+            raise ValueError(
+                f"rules: {rule.path!r} matches no layer; the layers are: {known}. Layers that the "
+                "model makes in its first call are there after it."
+            )
     ends = [key for key, (module, _) in found.items() if float_class(module) is not None]
     decisions = [
         _decide(module, paths, rules, key == ends[0], key == ends[-1])

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from n2uq_jax.nn.lazy import parameter_paths, reject_new_parameters
+
 Parameters = dict[str, Any]
 """Arrays by the "/"-joined path of the parameter."""
 
@@ -45,6 +47,7 @@ def evaluation_function(model: Model) -> tuple[Function, Parameters]:
 def _from_module(module):
     graphdef, state = nnx.split(module)
     parameters, rebuild = _flatten(state)
+    known = parameter_paths(module)
 
     def evaluate(parameters: Mapping[str, Any], *inputs: jax.Array) -> jax.Array:
         copy = nnx.merge(graphdef, rebuild(parameters))
@@ -53,7 +56,9 @@ def _from_module(module):
             dtype = getattr(layer, "dtype", None)
             if dtype is not None and jnp.issubdtype(dtype, jnp.floating):
                 setattr(layer, "dtype", jnp.float32)  # noqa: B010
-        return copy(*inputs)
+        logits = copy(*inputs)
+        reject_new_parameters(copy, known)
+        return logits
 
     return evaluate, parameters
 

@@ -23,6 +23,9 @@ def to_stablehlo(program: IntegerProgram, *, codes: bool = False) -> bytes:
 
     Returns:
       The bytes that ``jax.export.deserialize`` reads.
+
+    Raises:
+      ValueError: if the network's code needs the batch size as an int, as ``len(x)`` does.
     """
     packed, packings = pack_tensors(program.tensors)
 
@@ -33,5 +36,13 @@ def to_stablehlo(program: IntegerProgram, *, codes: bool = False) -> bytes:
     (batch,) = export.symbolic_shape("batch")
     images = jax.ShapeDtypeStruct((batch, *program.image_shape), jnp.float32)
     shapes = {k: jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in packed.items()}
-    exported = export.export(jax.jit(run), platforms=PLATFORMS)(shapes, images)
+    try:
+        exported = export.export(jax.jit(run), platforms=PLATFORMS)(shapes, images)
+    except TypeError as error:
+        if "_DimExpr" not in str(error):
+            raise
+        raise ValueError(
+            "model must not need the batch size as a Python int, since an artifact takes any: "
+            "write x.shape[0] instead of len(x), and reshape(x.shape[0], -1)."
+        ) from error
     return bytes(exported.serialize())

@@ -157,6 +157,9 @@ def trace(function: Function, parameters: Mapping[str, Any], *inputs: Any) -> Gr
 
     Returns:
       Its operations, with every call inlined except for this library's products and quantizers.
+
+    Raises:
+      ValueError: if a product or quantizer runs inside a loop or a condition.
     """
     closed = jax.make_jaxpr(function)(dict(parameters), *inputs)
     values: dict[Any, Value] = {}
@@ -199,6 +202,7 @@ def _flatten(closed, operands: list[Value], values: dict[Any, Value]) -> Iterato
         inputs = [_read(values, v) for v in eqn.invars]
         inner = _called(eqn)
         if inner is None:
+            _reject_hidden_operations(eqn)
             outputs = [Value(v.aval) for v in eqn.outvars]
             yield Op(eqn.primitive.name, inputs, outputs, eqn.primitive, eqn.params)
         else:
@@ -224,14 +228,34 @@ def _called(eqn):
     return core.ClosedJaxpr(inner, ())
 
 
+def _reject_hidden_operations(eqn) -> None:
+    if any(_contains_operation(inner) for inner in core.jaxprs_in_params(eqn.params)):
+        raise ValueError(
+            f"a quantized layer runs inside a {eqn.primitive.name}, which export does not follow: "
+            "export a model that calls its layers one after the other."
+        )
+
+
+def _contains_operation(jaxpr) -> bool:
+    return any(
+        _mark(eqn) is not None or any(map(_contains_operation, core.jaxprs_in_params(eqn.params)))
+        for eqn in jaxpr.eqns
+    )
+
+
+def _mark(eqn) -> str | None:
+    """Returns what an equation marks an operation of this library as, or None."""
+    mark = eqn.params["name"] if eqn.primitive.name == "name" else ""
+    return mark.removeprefix(PREFIX) if mark.startswith(PREFIX) else None
+
+
 def _operation(jaxpr) -> str | None:
     """Returns the mark of one of this library's operations, if the jaxpr is one."""
     if len(jaxpr.outvars) != 1:
         return None
     for eqn in reversed(jaxpr.eqns):
         if eqn.primitive.name == "name" and eqn.outvars[0] is jaxpr.outvars[0]:
-            mark = eqn.params["name"]
-            return mark.removeprefix(PREFIX) if mark.startswith(PREFIX) else None
+            return _mark(eqn)
     return None
 
 

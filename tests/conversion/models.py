@@ -1,8 +1,11 @@
 """Models in the style of public code, which know nothing of quantization."""
 
+import functools
+from typing import Any
+
 import jax
 import jax.numpy as jnp
-from flax import nnx
+from flax import linen, nnx
 
 
 class CNN(nnx.Module):
@@ -60,6 +63,25 @@ class ViT(nnx.Module):
         return self.head(jnp.mean(self.norm(x), axis=1))
 
 
+class ResNet(linen.Module):
+    """The residual network of a public example, which is told its layers."""
+
+    conv: Any = linen.Conv
+    width: int = 4
+
+    @linen.compact
+    def __call__(self, x, train: bool = True):
+        norm = functools.partial(linen.BatchNorm, use_running_average=not train, momentum=0.9)
+        x = linen.relu(norm(name="norm_init")(linen.Conv(self.width, (3, 3), name="conv_init")(x)))
+        for i, width in enumerate((self.width, 2 * self.width)):
+            y = self.conv(width, (3, 3), 1 + (i > 0), use_bias=False)(x)
+            y = self.conv(width, (3, 3), use_bias=False)(linen.relu(norm()(y)))
+            if i:
+                x = self.conv(width, (1, 1), 2, use_bias=False, name="conv_proj")(x)
+            x = linen.relu(x + norm()(y))
+        return linen.Dense(3)(x.mean((1, 2)))
+
+
 class Shared(nnx.Module):
     """Calls one linear layer from two places."""
 
@@ -92,6 +114,68 @@ class Scanned(nnx.Module):
             return nnx.relu(layer(x))
 
         return self.head(forward(nnx.relu(self.stem(x)), self.hidden))
+
+
+class ScannedNorm(nnx.Module):
+    """Scans over stacked blocks that have a BatchNorm."""
+
+    def __init__(self, rngs: nnx.Rngs, depth: int = 2):
+        @nnx.vmap(in_axes=0, out_axes=0)
+        def stack(key):
+            rngs = nnx.Rngs(key)
+            return nnx.Sequential(
+                nnx.Linear(4, 4, use_bias=False, rngs=rngs), nnx.BatchNorm(4, rngs=rngs), nnx.relu
+            )
+
+        self.stem = nnx.Linear(64, 4, rngs=rngs)
+        self.hidden = stack(jax.random.split(rngs.params(), depth))
+        self.head = nnx.Linear(4, 3, rngs=rngs)
+
+    def __call__(self, x):
+        @nnx.scan(in_axes=(nnx.Carry, 0), out_axes=nnx.Carry)
+        def forward(x, block):
+            return block(x)
+
+        return self.head(forward(nnx.relu(self.stem(x.reshape(x.shape[0], -1))), self.hidden))
+
+
+class Ensemble(nnx.Module):
+    """Runs several members on the same features by vmap, and sums what they say."""
+
+    def __init__(self, rngs: nnx.Rngs, members: int = 3):
+        @nnx.vmap(in_axes=0, out_axes=0)
+        def stack(key):
+            return nnx.Linear(8, 4, rngs=nnx.Rngs(key))
+
+        self.stem = nnx.Linear(64, 8, rngs=rngs)
+        self.members = stack(jax.random.split(rngs.params(), members))
+        self.head = nnx.Linear(4, 3, rngs=rngs)
+
+    def __call__(self, x):
+        @nnx.vmap(in_axes=(0, None), out_axes=0)
+        def run(member, x):
+            return nnx.relu(member(x))
+
+        x = nnx.relu(self.stem(x.reshape(x.shape[0], -1)))
+        return self.head(run(self.members, x).sum(0))
+
+
+class Lazy(nnx.Module):
+    """Finds out at its first call how many features its last layer reads."""
+
+    def __init__(self, rngs: nnx.Rngs):
+        self.rngs = rngs
+        self.stem = nnx.Linear(64, 8, rngs=rngs)
+        self.hidden = nnx.Linear(8, 8, use_bias=False, rngs=rngs)
+        self.norm = nnx.BatchNorm(8, rngs=rngs)
+        self.head = nnx.data(None)
+
+    def __call__(self, x):
+        x = nnx.relu(self.stem(x.reshape(x.shape[0], -1)))
+        x = nnx.relu(self.norm(self.hidden(x)))
+        if self.head is None:
+            self.head = nnx.Linear(x.shape[-1], 3, rngs=self.rngs)
+        return self.head(x)
 
 
 def images(n: int = 8, seed: int = 0) -> jax.Array:

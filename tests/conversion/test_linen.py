@@ -1,5 +1,4 @@
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,26 +9,7 @@ from flax import linen, nnx
 import n2uq_jax as n2uq
 from n2uq_jax.conversion.linen import calibrate, take_over
 from n2uq_jax.nn.linen import Conv, Dense
-from tests.conversion.models import images
-
-
-class ResNet(linen.Module):
-    """The residual network of a public example, which is told its layers."""
-
-    conv: Any = linen.Conv
-    width: int = 4
-
-    @linen.compact
-    def __call__(self, x, train: bool = True):
-        norm = functools.partial(linen.BatchNorm, use_running_average=not train, momentum=0.9)
-        x = linen.relu(norm(name="norm_init")(linen.Conv(self.width, (3, 3), name="conv_init")(x)))
-        for i, width in enumerate((self.width, 2 * self.width)):
-            y = self.conv(width, (3, 3), 1 + (i > 0), use_bias=False)(x)
-            y = self.conv(width, (3, 3), use_bias=False)(linen.relu(norm()(y)))
-            if i:
-                x = self.conv(width, (1, 1), 2, use_bias=False, name="conv_proj")(x)
-            x = linen.relu(x + norm()(y))
-        return linen.Dense(3)(x.mean((1, 2)))
+from tests.conversion.models import ResNet, images
 
 
 def quantized(**bits):

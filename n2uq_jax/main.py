@@ -1,5 +1,6 @@
 """Trains a network: ``python -m n2uq_jax.main --config configs/digits_w2a2.py``."""
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -26,6 +27,7 @@ _CPU_DEVICES = flags.DEFINE_integer("cpu_devices", None, "Run on this many fake 
 def main(argv: list[str]) -> None:
     """Reads the flags and trains."""
     absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax speaks of every checkpoint
+    logging.getLogger("n2uq_jax").setLevel(logging.INFO)
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     import jax

@@ -16,3 +16,11 @@ def x64():
     """Runs a test in double precision."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture(scope="session")
+def imagenet_dir(tmp_path_factory):
+    """A data_dir that the real TFDS builder prepared from tiny tars."""
+    from tests.data import tiny_imagenet
+
+    return tiny_imagenet.prepare(tmp_path_factory.mktemp("imagenet"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -101,6 +102,8 @@ class BatchIterator(Iterator[Batch]):
         reader, self._reader = self._reader, None
         if reader is not None and hasattr(reader, "close"):
             reader.close()
+            del reader
+            gc.collect()  # Grain's iterators hold workers' memory in cycles, up to a loud exit
 
     def __enter__(self) -> BatchIterator:
         return self

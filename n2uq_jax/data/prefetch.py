@@ -89,7 +89,7 @@ class Prefetch(Iterator[T], Generic[T]):
             self._stopping.set()
             self._thread.join()
             self._thread = None
-            del self._queue  # and the batches in it, or workers' memory is held until the exit
+            del self._queue  # and the batches in it
 
     def _read_ahead(self) -> None:
         while not self._stopping.is_set():
@@ -99,6 +99,7 @@ class Prefetch(Iterator[T], Generic[T]):
                 self._offer(("end", error, None))
                 return
             self._offer(item)
+            del item  # an error's traceback would keep it
 
     def _offer(self, item: tuple[str, Any, Any]) -> None:
         while not self._stopping.is_set():

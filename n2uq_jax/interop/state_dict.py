@@ -1,5 +1,6 @@
 """Tensors under PyTorch's names and layouts, tied to the variables of a Flax model."""
 
+import collections
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -121,7 +122,9 @@ class LoadReport:
         text = f"loaded {self.loaded} of {total} parameters"
         if not self.initial:
             return text
-        return f"{text}; at their initial value: {', '.join(self.initial)}"
+        counts = collections.Counter("/".join(path.split("/")[-2:]) for path in self.initial)
+        names = ", ".join(f"{count} of {name}" for name, count in counts.items())
+        return f"{text}; at their initial value: {names}"
 
 
 def conv(name: str, layer: nnx.Conv) -> Iterator[Tensor]:

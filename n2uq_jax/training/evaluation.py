@@ -41,7 +41,7 @@ def evaluate(
         process_index=jax.process_index(),
         process_count=jax.process_count(),
         num_workers=num_workers,
-        copy=False,
+        copy=sharding.is_on_host(mesh),
     )
     sums = []
     with data.Prefetch(batches, lambda batch: sharding.put_batch(mesh, batch)) as prefetch:

@@ -92,6 +92,18 @@ def put_batch(mesh: Mesh, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Arra
     }
 
 
+def is_on_host(mesh: Mesh) -> bool:
+    """Says whether arrays on the mesh may be host memory itself, so that its owner must wait.
+
+    Args:
+      mesh: from :func:`make_mesh`.
+
+    Returns:
+      True for CPU devices; other ones have copies of their own.
+    """
+    return mesh.devices.flat[0].platform == "cpu"
+
+
 def gather(mesh: Mesh, tree: Any) -> Any:
     """Brings a state that is spread over devices and processes to every process, whole.
 

@@ -134,7 +134,7 @@ def train_stage(stage: Stage, model: nnx.Module, teacher: nnx.Module | None) -> 
         process_count=jax.process_count(),
         num_workers=stage.config.data.num_workers,
         max_bad_records=stage.config.data.max_bad_records,
-        copy=False,
+        copy=sharding.is_on_host(stage.mesh),
     )
     if data_state is not None:
         batches.set_state(data_state)

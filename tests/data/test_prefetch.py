@@ -1,5 +1,6 @@
 import threading
 import time
+import weakref
 
 import jax
 import numpy as np
@@ -33,6 +34,12 @@ class Counter:
 
     def close(self):
         self.closed = True
+
+
+class Batch(np.ndarray):
+    """An array that can be referred to weakly and hashed."""
+
+    __hash__ = object.__hash__
 
 
 def wait_until(condition):
@@ -132,3 +139,22 @@ def test_training_batches_on_sharded_devices():
             for key in ("image", "label"):
                 np.testing.assert_array_equal(batch[key], plain[key])
         assert prefetch.get_state()["step"] == 3
+
+
+@pytest.mark.parametrize("stop", [3, None])
+def test_no_batch_is_kept_after_the_end(stop):
+    alive = weakref.WeakSet()
+
+    def put(number):
+        batch = np.full(3, number).view(Batch)
+        alive.add(batch)
+        return batch
+
+    prefetch = data.Prefetch(Counter(stop=stop), put=put)
+    for _ in range(3):
+        next(prefetch)
+    if stop:
+        with pytest.raises(StopIteration):
+            next(prefetch)
+    prefetch.close()
+    assert not alive

@@ -11,6 +11,7 @@ def test_the_mesh_takes_all_devices():
     mesh = sharding.make_mesh(fsdp=2)
     assert dict(mesh.shape) == {"data": 4, "fsdp": 2}
     assert mesh.size == jax.device_count() == 8
+    assert sharding.is_on_host(mesh)
 
 
 @pytest.mark.parametrize(

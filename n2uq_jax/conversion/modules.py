@@ -1,5 +1,7 @@
 """Walks over the modules of an NNX model, shared ones included."""
 
+import functools
+import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,8 +15,7 @@ def modules(model: nnx.Module) -> dict[str, nnx.Module]:
       model: any NNX module.
 
     Returns:
-      In the order in which the model's constructors assigned them; the model itself is ``""``.
-      (A copy of a model, such as ``nnx.clone`` makes, has its attributes in alphabetical order.)
+      In the order in which the model's constructors assign them; the model itself is ``""``.
     """
     return dict(_walk(model, (), ()))
 
@@ -67,7 +68,10 @@ def _replace(node: Any, replacements: Mapping[int, nnx.Module], seen: set[int]) 
 
 def _children(node: Any) -> list[tuple[str, Any]]:
     if isinstance(node, nnx.Pytree):
+        # nnx.clone and a step under nnx.jit leave attributes in alphabetical order.
+        order = _names_in_constructors(type(node))
         items = [(k, v) for k, v in vars(node).items() if not k.startswith("_pytree__")]
+        items.sort(key=lambda item: order.get(item[0], len(order)))
     elif isinstance(node, tuple | list):
         items = [(str(i), v) for i, v in enumerate(node)]
     elif isinstance(node, dict):
@@ -75,3 +79,12 @@ def _children(node: Any) -> list[tuple[str, Any]]:
     else:
         return []
     return [(k, v) for k, v in items if isinstance(v, nnx.Pytree | tuple | list | dict)]
+
+
+@functools.cache
+def _names_in_constructors(kind: type) -> dict[str, int]:
+    """Numbers the names that the constructors of a class mention, by their first mention."""
+    constructors = [vars(c).get("__init__") for c in reversed(kind.__mro__)]
+    codes = [c.__code__ for c in constructors if inspect.isfunction(c)]
+    names = dict.fromkeys(name for code in codes for name in code.co_names)
+    return {name: i for i, name in enumerate(names)}

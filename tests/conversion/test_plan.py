@@ -1,3 +1,4 @@
+import jax.numpy as jnp
 import pytest
 from flax import linen, nnx
 
@@ -98,3 +99,31 @@ def test_arguments_of_another_type_are_errors():
         plan(linen.Dense(2), [])
     with pytest.raises(TypeError, match=r"rules must be a sequence of n2uq_jax.Rule, got Rule"):
         plan(CNN(nnx.Rngs(0)), n2uq.Rule(".*"))
+
+
+def test_the_first_and_last_layer_are_those_of_the_constructor_after_a_jitted_step():
+    class Base(nnx.Module):
+        def __init__(self, rngs):
+            self.stem = nnx.Linear(2, 2, rngs=rngs)
+
+    class Net(Base):
+        def __init__(self, rngs):
+            super().__init__(rngs)
+            self.a, self.z = (nnx.Linear(2, 2, rngs=rngs) for _ in range(2))
+            self.blocks = nnx.List([nnx.Linear(2, 2, rngs=rngs) for _ in range(11)])
+            self.head = nnx.Linear(2, 2, rngs=rngs)
+
+        def __call__(self, x):
+            return self.head(self.a(self.stem(x)))
+
+    model = Net(nnx.Rngs(0))
+    rules = [n2uq.Rule(".*", 2, 2)]
+    before = str(plan(model, rules))
+    nnx.jit(lambda model, x: model(x))(model, jnp.ones((1, 2)))
+    assert list(vars(model)) != list(vars(Net(nnx.Rngs(0))))  # what this is about
+    for same in (model, nnx.clone(model)):
+        assert str(plan(same, rules)) == before
+    first, *between, last = plan(model, rules).decisions
+    assert (first.paths, last.paths) == (("stem",), ("head",))
+    assert [d.paths[0] for d in between] == ["a", "z", *(f"blocks/{i}" for i in range(11))]
+    assert all(d.rule is not None for d in between)

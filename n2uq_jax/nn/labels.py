@@ -11,7 +11,9 @@ THRESHOLD_PARAMETERS = frozenset({"start", "intervals", "in_scale", "out_scale"}
 def optimizer_labels(params: Any) -> Any:
     """Labels every parameter for ``optax.partition``.
 
-    The paper trains quantizer parameters at a tenth of the learning rate of the others.
+    The paper trains quantizer parameters at a tenth of the learning rate of the others. Pass the
+    function itself, ``optax.partition(groups, optimizer_labels)``, which labels whatever form of
+    the parameters the optimizer is given.
 
     Args:
       params: the parameters of an NNX or a Linen model: an ``nnx.State`` or nested dicts.

@@ -15,6 +15,12 @@ _IMAGES = flags.DEFINE_integer(
 _RESIDUAL = flags.DEFINE_enum(
     "residual", "float", ["float", "int32"], "Arithmetic of residual sums; int32 is not exact."
 )
+_FLOAT_LAYERS = flags.DEFINE_enum(
+    "float_layers",
+    "float",
+    ["float", "int8"],
+    "Arithmetic of first layer and head; int8 is not exact.",
+)
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Where the data are now, if they have moved.")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace an artifact that is there.")
 
@@ -37,6 +43,7 @@ def main(argv: list[str]) -> None:
                 images=_IMAGES.value,
                 stage=_STAGE.value,
                 residual=_RESIDUAL.value,
+                float_layers=_FLOAT_LAYERS.value,
                 data_dir=_DATA_DIR.value,
                 overwrite=_OVERWRITE.value,
                 progress=progress,

@@ -17,6 +17,7 @@ from n2uq_jax.export.artifact import check_target, write_artifact
 from n2uq_jax.export.build import Progress, build_program, silent
 from n2uq_jax.export.describe import describe
 from n2uq_jax.export.fixed_point import to_fixed_point
+from n2uq_jax.export.int8 import input_ranges, to_int8
 from n2uq_jax.export.program import IntegerProgram
 from n2uq_jax.export.proof import DataComparison, Proof, compare, prove
 from n2uq_jax.export.reference import Model
@@ -24,6 +25,9 @@ from n2uq_jax.export.weights import describe_tensors, pack_tensors, serialise_te
 
 FORMATS = ("stablehlo", "onnx", "qonnx")
 """What an artifact can hold beside its weights."""
+
+CALIBRATION_IMAGES = 100
+"""How many images the steps of int8 layers are read off."""
 
 
 class NotEqual(ValueError):
@@ -49,10 +53,10 @@ class Exported:
     def __str__(self) -> str:
         size = self.report["size"]
         lines = [str(self.proof)]
-        if "fixed_point" in self.report:
+        if "agreement" in self.report:
             lines.append(
-                "  with residual sums in int32: {differing:,} of {codes:,} codes differ, "
-                "{differing_top1} of {images:,} top-1".format(**self.report["fixed_point"])
+                "  with {arithmetic}: {differing:,} of {codes:,} codes differ, "
+                "{differing_top1} of {images:,} top-1".format(**self.report["agreement"])
             )
         lines += [f"  kept in float: {k}: {why}" for k, why in self.program.unfolded.items()]
         lines.append(
@@ -73,6 +77,7 @@ def export_model(
     class_names: Sequence[str] | None = None,
     source: dict[str, Any] | None = None,
     residual: Literal["float", "int32"] = "float",
+    float_layers: Literal["float", "int8"] = "float",
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> Exported:
@@ -90,6 +95,9 @@ def export_model(
       source: where the network comes from; JSON-able, goes to the manifest.
       residual: ``"float"`` keeps the network's own arithmetic at residual sums, exactly;
         ``"int32"`` replaces it by fixed point, whose agreement is measured.
+      float_layers: ``"float"`` keeps the layers that are not quantized, such as the first
+        convolution and the head; ``"int8"`` gives them int8 operands, whose steps are read off
+        ``images`` and whose agreement is measured.
       overwrite: replace an artifact that is there.
       progress: told about each step.
 
@@ -106,13 +114,15 @@ def export_model(
     unknown = set(formats) - set(FORMATS)
     if unknown or not formats:
         raise ValueError(f"formats must be among {', '.join(FORMATS)}; got {sorted(formats)}.")
-    if residual not in ("float", "int32") or (
-        residual == "int32" and set(formats) != {"stablehlo"}
+    for name, value, other in (
+        ("residual", residual, "int32"),
+        ("float_layers", float_layers, "int8"),
     ):
-        raise ValueError(
-            'residual must be "float", or "int32" with the format stablehlo alone; '
-            f"got {residual!r} with {sorted(formats)}."
-        )
+        if value not in ("float", other) or (value == other and set(formats) != {"stablehlo"}):
+            raise ValueError(
+                f'{name} must be "float", or "{other}" with the format stablehlo alone; '
+                f"got {value!r} with {sorted(formats)}."
+            )
     check_target(directory, overwrite)
     image_shape = tuple(image_shape)
     data = "given"
@@ -123,10 +133,19 @@ def export_model(
     proof = prove(program, model, images, progress=progress)
     if proof.tensors or any(edge.differing for edge in proof.edges):
         raise NotEqual(f"nothing was written to {directory}: {proof}")
-    approximate = {}
+    replaced = []
+    if float_layers == "int8":
+        ranges = input_ranges(program, images[:CALIBRATION_IMAGES])
+        replaced.append("float layers in int8")
     if residual == "int32":
         program = to_fixed_point(program)
-        approximate["fixed_point"] = _agreement(compare(program, model, images, progress=progress))
+        replaced.append("residual sums in int32")
+    if float_layers == "int8":
+        program = to_int8(program, ranges)
+    agreement = {}
+    if replaced:
+        comparison = compare(program, model, images, progress=progress)
+        agreement["agreement"] = _agreement(comparison, " and ".join(sorted(replaced)))
     packed, packings = pack_tensors(program.tensors)
     files = {"weights.safetensors": serialise_tensors(packed)}
     for i, name in enumerate(formats):
@@ -134,13 +153,13 @@ def export_model(
         files |= _convert(program, name)
     progress("Writing formats", len(formats), len(formats))
     report = {
-        "verdict": _verdict(proof, residual),
+        "verdict": "approximate" if replaced else "equal" if proof.ok else "not equal",
         "backend": proof.backend,
         "data": data,
         "accumulators_compared": proof.values,
         "unfolded": dict(program.unfolded),
         "proof": dataclasses.asdict(proof),
-        **approximate,
+        **agreement,
         "size": {
             "weights": sum(packed[name].nbytes for name in packings),
             "artifact": sum(len(content) for content in files.values()),
@@ -158,6 +177,7 @@ def export_model(
         "preprocessing": preprocessing,
         "source": source,
         "residual": residual,
+        "float_layers": float_layers,
         "tensors": describe_tensors(packed, packings),
         "program": describe(program),
     }
@@ -167,8 +187,9 @@ def export_model(
     return Exported(directory, program, proof, report)
 
 
-def _agreement(comparison: DataComparison) -> dict[str, Any]:
+def _agreement(comparison: DataComparison, arithmetic: str) -> dict[str, Any]:
     return {
+        "arithmetic": arithmetic,
         "images": comparison.images,
         "codes": sum(layer.codes for layer in comparison.layers.values()),
         "differing": comparison.differing,
@@ -191,12 +212,6 @@ def _convert(program: IntegerProgram, name: str) -> dict[str, bytes]:
     from n2uq_jax.export.qonnx import to_qonnx
 
     return {"model.qonnx.onnx": to_qonnx(program)}
-
-
-def _verdict(proof: Proof, residual: str) -> str:
-    if residual == "int32":
-        return "approximate"
-    return "equal" if proof.ok else "not equal"
 
 
 def _versions() -> dict[str, str]:

@@ -84,7 +84,6 @@ class _FixedPoint(Execution):
         self.fixed: dict[Value, _Fixed] = {}
         self.made: dict[str, np.ndarray] = {}
         self.used: set[str] = set()
-        self._names = {value: name for name, value in self.constants.items()}
         self._weights = {p.weight for p in network.products}
         self._count = 0
 
@@ -135,8 +134,8 @@ class _FixedPoint(Execution):
         """Computes what depends on parameters alone; ``used`` if the program has to keep them."""
         if value.constant is not None:
             return jnp.asarray(value.constant, value.aval.dtype)
-        if value in self._names:
-            name = self._names[value]
+        if value in self.names:
+            name = self.names[value]
             if used:
                 self.used.add(name)
             return jnp.asarray(self.tensors[name])

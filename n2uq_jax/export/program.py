@@ -78,7 +78,8 @@ class Execution(Interpreter):
     def __init__(self, network: Network, folded, tensors: Tensors, images: jax.Array):
         super().__init__(network, folded)
         self.tensors = tensors
-        self.env = {v: tensors[name] for name, v in self.constants.items() if name in tensors}
+        self.names = {v: name for name, v in self.constants.items()}
+        self.env = {v: tensors[name] for v, name in self.names.items() if name in tensors}
         self.env[network.graph.inputs[0]] = images
         self.as_floats: dict[Value, jax.Array] = {}
 
@@ -113,7 +114,11 @@ class Execution(Interpreter):
         self.env[op.outputs[0]] = self._narrow(result, op.outputs[0])
 
     def compute(self, op: Op) -> None:
-        """Computes as the network does."""
+        """Computes as the network does, or with int8 codes where the program has them."""
+        kernel = float_product(op, self.names)
+        if kernel is not None and f"{kernel}/weight" in self.tensors:
+            self.env[op.outputs[0]] = self._int8_product(op, kernel)
+            return
         operands = [self.floats(value) for value in op.inputs]
         for value, result in zip(op.outputs, op(*operands), strict=True):
             if value in self.network.ranges:
@@ -121,6 +126,16 @@ class Execution(Interpreter):
             elif value in self.network.shared:
                 result = lax.optimization_barrier(result)
             self.env[value] = result
+
+    def _int8_product(self, op: Op, kernel: str) -> jax.Array:
+        weight, step, input_step = (
+            self.tensors[f"{kernel}/{key}"] for key in ("weight", "step", "input_step")
+        )
+        codes = jnp.clip(jnp.round(self.floats(op.inputs[0]) / input_step), -127, 127)
+        params = {**op.params, "preferred_element_type": jnp.dtype(jnp.int32)}
+        assert op.primitive is not None
+        sums = op.primitive.bind(codes.astype(jnp.int8), weight.astype(jnp.int8), **params)
+        return sums.astype(jnp.float32) * step.reshape((1,) * (sums.ndim - 1) + (-1,))
 
     def _narrow(self, integers: jax.Array, value: Value) -> jax.Array:
         """Stores integers in the narrowest dtype that products take."""
@@ -137,6 +152,27 @@ class Execution(Interpreter):
             converted = lax.optimization_barrier(held.astype(value.aval.dtype))
             self.as_floats[value] = converted
         return self.as_floats[value]
+
+
+def float_product(op: Op, names: Mapping[Value, str]) -> str | None:
+    """Returns the name of the kernel, if an operation is a float product with a constant kernel.
+
+    Args:
+      op: any operation.
+      names: the network's constants.
+
+    Returns:
+      None for other operations, and where the outputs are not the last axis of the result.
+    """
+    if op.name == "conv_general_dilated":
+        numbers = op.params["dimension_numbers"]
+        last = numbers.out_spec[1] == len(op.inputs[0].shape) - 1
+    elif op.name == "dot_general":
+        (_, contracted), (_, batch) = op.params["dimension_numbers"]
+        last = not batch and len(contracted) == len(op.inputs[1].shape) - 1
+    else:
+        return None
+    return names.get(op.inputs[1]) if last else None
 
 
 def threshold_tensors(tensors: Tensors, quantizer: str) -> dict[str, Any]:

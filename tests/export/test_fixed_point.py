@@ -75,7 +75,7 @@ def test_export_measures_the_agreement(tmp_path, monkeypatch, exported, model, p
     )
     report = json.loads((tmp_path / "a" / "report.json").read_text())
     assert report["verdict"] == "approximate"
-    agreement = report["fixed_point"]
+    agreement = report["agreement"]
     assert agreement["images"] == 40
     assert agreement["codes"] == sum(n["codes"] for n in agreement["layers"].values()) > 10_000
     assert agreement["differing"] < agreement["codes"] / 1000

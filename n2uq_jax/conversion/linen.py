@@ -85,8 +85,8 @@ def calibrate(
         if isinstance(x, jax.core.Tracer):
             raise ValueError(
                 f"{'/'.join(path)} runs inside a transformation such as nn.scan, nn.remat or "
-                "jax.jit, where its input is not known. nn.remat and nn.jit keep the names of "
-                "parameters: calibrate the model without them; unroll a scan."
+                "jax.jit, where its input is not known: calibrate the model without it, built with "
+                "the same names of parameters."
             )
         earlier = [samples[path]] if path in samples else []
         samples[path] = jnp.concatenate([*earlier, sample(x)])

@@ -21,6 +21,9 @@ _COORDINATOR = flags.DEFINE_string(
 )
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Where the cluster does not tell.")
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Where the cluster does not tell.")
+_HEARTBEAT = flags.DEFINE_integer(
+    "heartbeat_timeout", 60, "Seconds of silence after which a process ends the others.", 1
+)
 _CPU_DEVICES = flags.DEFINE_integer("cpu_devices", None, "Run on this many fake CPU devices.")
 
 
@@ -36,7 +39,12 @@ def main(argv: list[str]) -> None:
         jax.config.update("jax_platforms", "cpu")
         jax.config.update("jax_num_cpu_devices", _CPU_DEVICES.value)
     if _DISTRIBUTED.value:
-        jax.distributed.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+        jax.distributed.initialize(
+            _COORDINATOR.value,
+            _NUM_PROCESSES.value,
+            _PROCESS_ID.value,
+            heartbeat_timeout_seconds=_HEARTBEAT.value,
+        )
 
     from n2uq_jax.training.run import train
     from n2uq_jax.training.stage import Preempted

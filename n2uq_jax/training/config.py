@@ -164,6 +164,8 @@ def check_config(config: ConfigDict) -> None:
         raise ValueError(f"batch_norm must be 'global' or 'per_device', got {config.batch_norm!r}.")
     if not config.stages:
         raise ValueError("stages must name at least one stage, got none.")
+    if len(set(config.stages)) < len(config.stages):
+        raise ValueError(f"stages must differ from each other, got {', '.join(config.stages)}.")
     for i, name in enumerate(config.stages):
         if name not in config or not isinstance(config[name], ConfigDict):
             raise ValueError(f"stages names {name!r}, but config.{name} is no stage.")

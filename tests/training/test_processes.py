@@ -1,8 +1,11 @@
 """Runs of several processes with a real coordinator, started as a user starts them."""
 
 import os
+import shutil
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +18,10 @@ pytestmark = pytest.mark.slow  # real processes wait for each other at every ste
 LAUNCHER = Path(__file__).parents[2] / "launch" / "local_cluster.sh"
 
 
-def run(processes, workdir, *more):
-    flags = [
+def flags(workdir, *more, stages=("quantized",)):
+    return [
         "--config=digits_w2a2",
-        "--config.stages=('quantized',)",
+        f"--config.stages={stages}",
         "--config.quantized.init=",
         "--config.quantized.teacher=",
         "--config.quantized.epochs=1.8",  # 20 steps
@@ -30,8 +33,11 @@ def run(processes, workdir, *more):
         f"--workdir={workdir}",
         *more,
     ]
+
+
+def run(processes, workdir, *more, **kwargs):
     environment = {**os.environ, "N2UQ_PYTHON": sys.executable}
-    command = ["bash", str(LAUNCHER), str(processes), "--", *flags]
+    command = ["bash", str(LAUNCHER), str(processes), "--", *flags(workdir, *more, **kwargs)]
     finished = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=900)
     assert finished.returncode == 0, finished.stdout + finished.stderr
     return read_metrics(workdir / "metrics.jsonl")
@@ -58,17 +64,45 @@ def test_eight_devices_compute_the_same_in_any_number_of_processes(
         assert lines[-1][name] == pytest.approx(one_process[-1][name], abs=1e-9)
 
 
+@pytest.fixture(scope="module")
+def float32_steps(tmp_path_factory):
+    """Runs whose parameters stand still for twenty steps, before one step of the 2-bit network."""
+
+    def steps(processes):
+        lines = run(
+            processes,
+            tmp_path_factory.mktemp("float32") / "run",
+            "--config.float.epochs=1.8",
+            "--config.float.learning_rate=0.0",
+            "--config.quantized.epochs=0.1",
+            stages=("float", "quantized"),
+        )
+        return tuple(
+            losses([m for m in lines if m["stage"] == stage]) for stage in ("float", "quantized")
+        )
+
+    return steps, steps(1)
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_float32_runs_see_the_same_images_and_take_the_same_first_step(float32_steps, processes):
+    steps, (expected, expected_first) = float32_steps
+    still, first = steps(processes)
+    assert len(expected) == 20
+    assert len(expected_first) == 1
+    # With parameters that stand still, a loss tells which images were in the batch.
+    assert np.diff(np.sort(expected)).min() > 1e-4
+    np.testing.assert_allclose(still, expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(first, expected_first, rtol=0, atol=1e-5)
+
+
 def test_a_run_of_two_processes_goes_on_as_one(one_process, tmp_path):
     workdir = tmp_path / "run"
     settings = ["--config.x64=True", "--config.checkpoint_every=5"]
     first = run(2, workdir, *settings)
     checkpoints = workdir / "checkpoints" / "quantized"
-    for step in (20, 15):
-        newest = checkpoints / str(step)
-        if newest.exists():
-            newest.rename(tmp_path / str(step))
-    left = max(int(p.name) for p in checkpoints.iterdir() if p.name.isdigit())
-    assert left < 20
+    assert {"15", "20"} <= {p.name for p in checkpoints.iterdir()}
+    shutil.rmtree(checkpoints / "20")
     again = run(1, workdir, *settings)
     np.testing.assert_allclose(losses(again), losses(first), rtol=0, atol=1e-9)
 
@@ -76,3 +110,38 @@ def test_a_run_of_two_processes_goes_on_as_one(one_process, tmp_path):
 def test_parameters_spread_over_processes_train_and_come_back(one_process, tmp_path):
     lines = run(2, tmp_path / "run", "--config.x64=True", "--config.mesh.fsdp=4")
     np.testing.assert_allclose(losses(lines), losses(one_process), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_survivor_of_a_dead_peer_ends_itself(victim, tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = probe.getsockname()[1]
+    workdir, timeout = tmp_path / "run", 10
+    command = [
+        *(sys.executable, "-m", "n2uq_jax.main", "--distributed", "--cpu_devices=2"),
+        *(f"--coordinator_address=localhost:{port}", "--num_processes=2"),
+        f"--heartbeat_timeout={timeout}",
+        *flags(workdir, "--config.quantized.epochs=1000"),
+    ]
+    processes = [
+        subprocess.Popen(
+            [*command, f"--process_id={i}"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for i in range(2)
+    ]
+    try:
+        metrics = workdir / "metrics.jsonl"
+        while not metrics.exists() or not metrics.read_bytes():
+            assert all(process.poll() is None for process in processes)
+            time.sleep(0.1)
+        processes[victim].kill()
+        _, messages = processes[1 - victim].communicate(timeout=timeout + 20)
+        assert processes[1 - victim].returncode != 0, messages
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()

@@ -184,6 +184,11 @@ def check_config(config: ConfigDict) -> None:
                     f"{name}.{field} must name an earlier stage, got {source!r}; the stages are "
                     f"{', '.join(config.stages)}."
                 )
+    first, last = config.profile_steps
+    if (first, last) != (0, 0) and not 1 <= first <= last:
+        raise ValueError(
+            f"profile_steps must be a first and a last step from 1 on, got {first} and {last}."
+        )
     if config.export and not config[config.stages[-1]].quantized:
         raise ValueError(f"export wants a quantized last stage, got {config.stages[-1]!r}.")
 

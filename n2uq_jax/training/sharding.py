@@ -20,13 +20,14 @@ def make_mesh(data: int = -1, fsdp: int = 1, slices: int = 1) -> Mesh:
     Args:
       data: size of the data axis; -1 for whatever the other axis leaves.
       fsdp: size of the axis that parameters and optimizer state are spread over.
-      slices: number of TPU slices, which the data axis joins across the slower network.
+      slices: number of TPU slices, which the data axis joins across the slower network. Where
+        devices know of no slices, such as GPUs, each process stands for one.
 
     Returns:
       The mesh.
 
     Raises:
-      ValueError: if the sizes do not multiply to the number of devices.
+      ValueError: if the sizes do not multiply to the number of devices, or there are other slices.
     """
     count = jax.device_count()
     if fsdp < 1 or slices < 1:
@@ -40,7 +41,13 @@ def make_mesh(data: int = -1, fsdp: int = 1, slices: int = 1) -> Mesh:
         )
     axis_types = (AxisType.Auto, AxisType.Auto)
     if slices > 1:
-        devices = mesh_utils.create_hybrid_device_mesh((data // slices, fsdp), (slices, 1))
+        known = len({getattr(device, "slice_index", 0) for device in jax.devices()})
+        found = known if known > 1 else jax.process_count()
+        if found != slices:
+            raise ValueError(f"mesh.slices must be the number of slices, {found}; got {slices}.")
+        devices = mesh_utils.create_hybrid_device_mesh(
+            (data // slices, fsdp), (slices, 1), process_is_granule=known == 1
+        )
         return Mesh(devices, ("data", "fsdp"), axis_types=axis_types)
     return jax.make_mesh((data, fsdp), ("data", "fsdp"), axis_types=axis_types)
 

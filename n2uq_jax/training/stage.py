@@ -140,14 +140,19 @@ def train_stage(stage: Stage, model: nnx.Module, teacher: nnx.Module | None) -> 
         batches.set_state(data_state)
     save_every = stage.config.checkpoint_every or stage.steps_per_epoch
     eval_every = max(1, round(stage.config.eval_every * stage.steps_per_epoch))
+    profiled = _profiled_steps(stage, start)
     put = lambda batch: sharding.put_batch(stage.mesh, batch)  # noqa: E731
     with data.Prefetch(batches, put, stage.config.data.prefetch) as prefetch:
         for step in range(start + 1, stage.total_steps + 1):
             waiting = time.perf_counter()
             batch = next(prefetch)
             waited = time.perf_counter() - waiting
-            _profile(stage, step)
+            if step == profiled[0]:
+                jax.profiler.start_trace(profiled[2])
             state, measured = step_function(state, batch, teacher_state)
+            if step == profiled[1]:
+                jax.block_until_ready(measured)
+                jax.profiler.stop_trace()
             log.add(step, measured, waited)
             if step == start + 1:  # compilation is no part of the speed that is reported
                 jax.block_until_ready(measured)
@@ -227,13 +232,12 @@ def _put_back(stage: Stage, model: nnx.Module, state: TrainState) -> None:
     model.eval()
 
 
-def _profile(stage: Stage, step: int) -> None:
+def _profiled_steps(stage: Stage, start: int) -> tuple[int, int, str]:
+    """Returns the first and last step to profile, 0 for none, and where to."""
     first, last = stage.config.profile_steps
-    if last and stage.writer is not None:
-        if step == first:
-            jax.profiler.start_trace(stage.writer.profile_directory)
-        elif step == last + 1:
-            jax.profiler.stop_trace()
+    if stage.writer is None or not start < first <= stage.total_steps:
+        return 0, 0, ""
+    return first, min(last, stage.total_steps), stage.writer.profile_directory
 
 
 class _Log:

@@ -42,6 +42,7 @@ def test_misspelt_fields_are_errors():
         ({"batch_norm": "local"}, "batch_norm must be 'global' or 'per_device', got 'local'"),
         ({"stages": ()}, "at least one stage"),
         ({"stages": ("float", "quantized", "float")}, "stages must differ from each other"),
+        ({"profile_steps": (3, 2)}, "profile_steps must be a first and a last step .* 3 and 2"),
         ({"stages": ("seed",)}, "config.seed is no stage"),
         ({"stages": ("quantized", "float")}, "quantized.init must name an earlier stage"),
         ({"quantized.label_weight": 2.0}, "quantized.label_weight must be in 0..1, got 2.0"),

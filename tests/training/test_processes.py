@@ -107,8 +107,10 @@ def test_a_run_of_two_processes_goes_on_as_one(one_process, tmp_path):
     np.testing.assert_allclose(losses(again), losses(first), rtol=0, atol=1e-9)
 
 
-def test_parameters_spread_over_processes_train_and_come_back(one_process, tmp_path):
-    lines = run(2, tmp_path / "run", "--config.x64=True", "--config.mesh.fsdp=4")
+@pytest.mark.parametrize("slices", [1, 2])
+def test_parameters_spread_over_devices_of_two_processes(one_process, slices, tmp_path):
+    mesh = ["--config.mesh.fsdp=4", f"--config.mesh.slices={slices}"]
+    lines = run(2, tmp_path / "run", "--config.x64=True", *mesh)
     np.testing.assert_allclose(losses(lines), losses(one_process), rtol=0, atol=1e-9)
 
 

@@ -27,6 +27,7 @@ SETTINGS = [
     "--config.eval_every=1",
     "--config.figures=False",
     "--config.export=False",
+    "--config.profile_steps=(21, 99)",
 ]
 
 
@@ -89,6 +90,7 @@ def test_a_run_leaves_what_it_promises(undisturbed):
     evaluations = [m for m in lines if m["kind"] == "eval"]
     assert [m["stage"] for m in evaluations] == ["float", "float", "quantized", "quantized"]
     assert list((workdir / "tensorboard").glob("events.out.tfevents.*"))
+    assert list((workdir / "tensorboard").glob("plugins/profile/*/*.xplane.pb"))
 
 
 def test_load_gives_the_trained_network_back(undisturbed):

@@ -15,7 +15,8 @@ def test_the_mesh_takes_all_devices():
 
 
 @pytest.mark.parametrize(
-    "sizes", [{"data": 3}, {"fsdp": 3}, {"data": 8, "fsdp": 2}, {"slices": 3}, {"fsdp": 0}]
+    "sizes",
+    [{"data": 3}, {"fsdp": 3}, {"data": 8, "fsdp": 2}, {"slices": 3}, {"slices": 2}, {"fsdp": 0}],
 )
 def test_sizes_that_do_not_fit_are_named(sizes):
     with pytest.raises(ValueError, match=r"mesh\."):

@@ -38,7 +38,8 @@ def start(workdir: Path, processes: int) -> subprocess.Popen:
     if processes == 1:
         command = [sys.executable, "-m", "n2uq_jax.main", *flags]
     else:
-        command = [str(LAUNCHER), str(processes), "--", *flags, *TINY]
+        one_device = ["--devices-per-process", "1"]  # more of them only wait for each other
+        command = [str(LAUNCHER), str(processes), *one_device, "--", *flags, *TINY]
     environment = {**os.environ, "N2UQ_PYTHON": sys.executable}
     return subprocess.Popen(
         command,

@@ -122,7 +122,8 @@ def gather(mesh: Mesh, tree: Any) -> Any:
       The same structure of arrays on this process's first device.
     """
     whole = jax.jit(lambda tree: tree, out_shardings=replicated(mesh))(tree)
-    return jax.tree.map(lambda array: jnp.asarray(array.addressable_data(0)), whole)
+    # By way of the host: an array that is committed to one device cannot be spread over processes.
+    return jax.tree.map(lambda array: jnp.asarray(np.asarray(array.addressable_data(0))), whole)
 
 
 def check_batch(mesh: Mesh, name: str, size: int, parts: int = 1) -> None:

@@ -114,6 +114,16 @@ def test_parameters_spread_over_devices_of_two_processes(one_process, slices, tm
     np.testing.assert_allclose(losses(lines), losses(one_process), rtol=0, atol=1e-9)
 
 
+def test_a_second_stage_starts_from_the_first_and_learns_from_it(tmp_path):
+    settings = ["--config.x64=True", "--config.float.epochs=0.5", "--config.quantized.epochs=0.5"]
+    settings += ["--config.quantized.init=float", "--config.quantized.teacher=float"]
+    one, two = (
+        losses(run(n, tmp_path / str(n), *settings, stages=("float", "quantized"))) for n in (1, 2)
+    )
+    assert len(one) == 12
+    np.testing.assert_allclose(two, one, rtol=0, atol=1e-9)
+
+
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_survivor_of_a_dead_peer_ends_itself(victim, tmp_path):
     with socket.socket() as probe:

@@ -27,7 +27,7 @@ TINY = [
     "--config.float.epochs=4",
     "--config.quantized.epochs=4",
     "--config.checkpoint_every=5",
-    "--config.log_every=5",
+    "--config.log_every=1",
     "--config.figures=False",
     "--config.export=False",
 ]
@@ -40,7 +40,12 @@ def start(workdir: Path, processes: int) -> subprocess.Popen:
     else:
         one_device = ["--devices-per-process", "1"]  # more of them only wait for each other
         command = [str(LAUNCHER), str(processes), *one_device, "--", *flags, *TINY]
-    environment = {**os.environ, "N2UQ_PYTHON": sys.executable}
+    environment = {
+        **os.environ,
+        "N2UQ_PYTHON": sys.executable,
+        # Most of a short run is compilation, which every start repeats.
+        "JAX_COMPILATION_CACHE_DIR": str(workdir.parent / "compiled"),
+    }
     return subprocess.Popen(
         command,
         stdout=subprocess.DEVNULL,

@@ -54,7 +54,7 @@ def write_report(
             sample = None
         written = write_figures(model, workdir / "metrics.jsonl", sample, workdir / "figures")
     for path in written:
-        console.print(f"wrote {path}")
+        console.print(f"wrote {path}", soft_wrap=True)
     return written
 
 

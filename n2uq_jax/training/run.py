@@ -151,4 +151,4 @@ def _finish(
         sample = next(data.eval_batches(dataset, config.eval_batch_size))["image"]
         images = data.normalise(jnp.asarray(sample), dataset.mean, dataset.std)
         for path in write_figures(model, workdir / "metrics.jsonl", images, workdir / "figures"):
-            console.print(f"wrote {path}")
+            console.print(f"wrote {path}", soft_wrap=True)

@@ -8,7 +8,7 @@ SCRIPTS = ["gke_jobset.sh", "local_cluster.sh", "slurm.sbatch", "tpu_pod.sh"]
 
 
 def test_no_script_is_forgotten(launch):
-    found = {p.name for p in launch.iterdir() if p.read_text().startswith("#!")}
+    found = {p.name for p in launch.iterdir() if p.is_file() and p.read_text().startswith("#!")}
     assert found == set(SCRIPTS)
 
 

@@ -95,7 +95,7 @@ def test_twenty_steps_and_an_evaluation(undisturbed):
     assert np.mean([m["loss"] for m in train[-5:]]) < 0.9 * train[0]["loss"]
     assert train[0]["learning_rate"] == pytest.approx(2.5e-3 * (1 - 1 / 7))
     assert train[0]["quantizer_learning_rate"] == pytest.approx(train[0]["learning_rate"] / 10)
-    assert sum(m["changed_code_share"] for m in train) > 0
+    assert sum(m["changed_code_share"] for m in train[1:]) > 0
     assert [m["step"] for m in lines if m["kind"] == "eval"] == [20]
 
 

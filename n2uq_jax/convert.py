@@ -1,7 +1,8 @@
 """Makes a workdir of a PyTorch checkpoint: ``python -m n2uq_jax.convert --arch resnet18 ...``."""
 
 from absl import app, flags
-from absl import logging as absl_logging
+
+from n2uq_jax.messages import show_messages
 
 _ARCH = flags.DEFINE_string(
     "arch", None, "A network of n2uq.models.names(), such as resnet18.", required=True
@@ -18,7 +19,7 @@ _DATA_DIR = flags.DEFINE_string("data_dir", "", "Where the data set is.")
 
 def main(argv: list[str]) -> None:
     """Reads the flags and converts."""
-    absl_logging.set_verbosity(absl_logging.ERROR)
+    show_messages()
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
 

@@ -7,7 +7,8 @@ python -m n2uq_jax.evaluate --artifact DIR
 import json
 
 from absl import app, flags
-from absl import logging as absl_logging
+
+from n2uq_jax.messages import show_messages
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "A folder that n2uq_jax.main wrote.")
 _ARTIFACT = flags.DEFINE_string("artifact", None, "A folder that n2uq_jax.export wrote.")
@@ -19,7 +20,7 @@ _BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Default: that of the run
 
 def main(argv: list[str]) -> None:
     """Reads the flags, evaluates and prints one line of JSON."""
-    absl_logging.set_verbosity(absl_logging.ERROR)
+    show_messages()
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     if _ARTIFACT.value is not None:

@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 from absl import app, flags
-from absl import logging as absl_logging
 from ml_collections import config_flags
+
+from n2uq_jax.messages import show_messages
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
@@ -29,8 +30,7 @@ _CPU_DEVICES = flags.DEFINE_integer("cpu_devices", None, "Run on this many fake 
 
 def main(argv: list[str]) -> None:
     """Reads the flags and trains."""
-    absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax speaks of every checkpoint
-    logging.getLogger("n2uq_jax").setLevel(logging.INFO)
+    show_messages(logging.INFO)
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     import jax

@@ -3,7 +3,8 @@
 import sys
 
 from absl import app, flags
-from absl import logging as absl_logging
+
+from n2uq_jax.messages import show_messages
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "A folder that n2uq_jax.main wrote.")
 _OUT = flags.DEFINE_string("out", None, "The artifact to write.")
@@ -27,7 +28,7 @@ _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace an artifact that is 
 
 def main(argv: list[str]) -> None:
     """Reads the flags, exports and prints the verdict."""
-    absl_logging.set_verbosity(absl_logging.ERROR)
+    show_messages()
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
 

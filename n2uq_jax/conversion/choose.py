@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from n2uq_jax.conversion.fit import (
     Fit,
+    centred,
     decorrelation,
     fit_quantiles,
     fit_shifted_step,
@@ -161,12 +162,13 @@ def _measured_by_output(
         )
     with _bare(layer):
         target = float_result(layer, x)
+    aim = centred(target) if free else target
+    error = decorrelation if free else relative_error
 
     def measure(fit: Fit, signed: bool) -> tuple[Fit, jax.Array]:
         with _bare(layer):
             y = layer(fit(x, signed=signed))
-        error = decorrelation if free else relative_error
-        factor = gain(_centred(y) if free else y, _centred(target) if free else target)
+        factor = gain(centred(y) if free else y, aim)
         return fit._replace(out_scale=fit.out_scale * factor), error(factor * y, target)
 
     return measure
@@ -181,7 +183,3 @@ def _bare(layer: Any) -> Iterator[None]:
         yield
     finally:
         layer.bias, layer.input_quantizer, layer.use_bias = bias, quantizer, bias is not None
-
-
-def _centred(y: jax.Array) -> jax.Array:
-    return y - y.mean(range(y.ndim - 1), keepdims=True)

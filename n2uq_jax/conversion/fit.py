@@ -189,6 +189,11 @@ def relative_error(approximation: jax.Array, target: jax.Array) -> jax.Array:
     return jnp.sum((a - t) ** 2) / jnp.where(power > 0, power, 1)
 
 
+def centred(y: jax.Array) -> jax.Array:
+    """Subtracts the mean of each channel; channels are the last axis."""
+    return y - y.mean(range(y.ndim - 1), keepdims=True)
+
+
 def decorrelation(approximation: jax.Array, target: jax.Array) -> jax.Array:
     r"""Returns the relative error that is left after the best affine map a channel.
 
@@ -203,9 +208,7 @@ def decorrelation(approximation: jax.Array, target: jax.Array) -> jax.Array:
     """
     dtype = jnp.promote_types(target.dtype, jnp.float32)
     axes = tuple(range(target.ndim - 1))
-    a, t = (
-        v.astype(dtype) - v.astype(dtype).mean(axes, keepdims=True) for v in (approximation, target)
-    )
+    a, t = (centred(v.astype(dtype)) for v in (approximation, target))
     power, product = jnp.sum(a * a, axes) * jnp.sum(t * t, axes), jnp.sum(a * t, axes)
     explained = jnp.where(power > 0, product**2 / jnp.where(power > 0, power, 1), 0.0)
     return jnp.mean(jnp.where(jnp.sum(t * t, axes) > 0, 1 - explained, 0.0))

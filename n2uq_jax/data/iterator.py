@@ -26,6 +26,7 @@ class BatchIterator(Iterator[Batch]):
       max_bad_records: more distinct corrupt records than this are an error.
       step: where to start.
       length: number of batches; None if they are endless.
+      num_workers: processes that `read_from` starts.
       copy: whether to copy arrays out of the workers' shared memory.
     """
 
@@ -36,6 +37,7 @@ class BatchIterator(Iterator[Batch]):
         max_bad_records: int,
         step: int = 0,
         length: int | None = None,
+        num_workers: int = 0,
         copy: bool = True,
     ):
         if step < 0:
@@ -46,6 +48,7 @@ class BatchIterator(Iterator[Batch]):
         self._identity = dict(identity)
         self._max_bad_records = max_bad_records
         self._length = length
+        self._num_workers = num_workers
         self._copy = copy
         self._reader: Iterator[dict[str, Any]] | None = None
         self._bad_records: dict[str, None] = {}
@@ -103,7 +106,8 @@ class BatchIterator(Iterator[Batch]):
         if reader is not None and hasattr(reader, "close"):
             reader.close()
             del reader
-            gc.collect()  # Grain's iterators hold workers' memory in cycles, up to a loud exit
+            if self._num_workers:
+                gc.collect()  # Grain's iterators hold workers' memory in cycles, up to a loud exit
 
     def __enter__(self) -> BatchIterator:
         return self

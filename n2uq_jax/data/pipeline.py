@@ -91,7 +91,9 @@ def train_batches(
         "batch_size": batch_size,
         "seed": seed,
     }
-    return BatchIterator(read_from, identity, max_bad_records, step=start_step, copy=copy)
+    return BatchIterator(
+        read_from, identity, max_bad_records, step=start_step, num_workers=num_workers, copy=copy
+    )
 
 
 def eval_batches(
@@ -146,7 +148,9 @@ def eval_batches(
         "records": len(dataset.evaluation),
         "batch_size": batch_size,
     }
-    return BatchIterator(read_from, identity, max_bad_records, length=length, copy=copy)
+    return BatchIterator(
+        read_from, identity, max_bad_records, length=length, num_workers=num_workers, copy=copy
+    )
 
 
 def _read(

@@ -133,15 +133,13 @@ def export_model(
     proof = prove(program, model, images, progress=progress)
     if proof.tensors or any(edge.differing for edge in proof.edges):
         raise NotEqual(f"nothing was written to {directory}: {proof}")
-    replaced = []
-    if float_layers == "int8":
-        ranges = input_ranges(program, images[:CALIBRATION_IMAGES])
-        replaced.append("float layers in int8")
+    exact, replaced = program, []
     if residual == "int32":
-        program = to_fixed_point(program)
+        program = to_fixed_point(exact)
         replaced.append("residual sums in int32")
     if float_layers == "int8":
-        program = to_int8(program, ranges)
+        program = to_int8(program, input_ranges(exact, images[:CALIBRATION_IMAGES]))
+        replaced.append("float layers in int8")
     agreement = {}
     if replaced:
         comparison = compare(program, model, images, progress=progress)

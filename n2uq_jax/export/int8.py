@@ -7,11 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from n2uq_jax.export.program import Execution, IntegerProgram, Tensors, float_product
+from n2uq_jax.export.program import LARGEST, Execution, IntegerProgram, Tensors, float_product
 from n2uq_jax.export.trace import Op
-
-LARGEST = 127
-"""Codes lie in -127..127."""
 
 
 def to_int8(program: IntegerProgram, ranges: dict[str, float]) -> IntegerProgram:
@@ -34,17 +31,17 @@ def to_int8(program: IntegerProgram, ranges: dict[str, float]) -> IntegerProgram
     tensors = dict(program.tensors)
     for op in network.live(program.folded)[0]:
         name = float_product(op, names)
-        if name is None or name not in ranges:
+        if name is None:
             continue
         kernel = np.asarray(tensors.pop(name))
         axis = _output_axis(op)
         others = tuple(i for i in range(kernel.ndim) if i != axis)
         largest = np.abs(kernel).max(others, keepdims=True)
         step = np.where(largest > 0, largest, 1).astype(np.float32) / np.float32(LARGEST)
-        codes = np.round(kernel / step).astype(np.int8)
-        tensors[f"{name}/weight"] = codes
-        tensors[f"{name}/step"] = (step * np.float32(ranges[name] / LARGEST)).ravel()
-        tensors[f"{name}/input_step"] = np.asarray(ranges[name] / LARGEST, np.float32)
+        input_step = np.asarray(ranges[name] / LARGEST, np.float32)
+        tensors[f"{name}/weight"] = np.round(kernel / step).astype(np.int8)
+        tensors[f"{name}/step"] = (step * input_step).ravel()
+        tensors[f"{name}/input_step"] = input_step
     return dataclasses.replace(program, tensors=tensors)
 
 

@@ -19,6 +19,9 @@ from n2uq_jax.export.trace import Op, Value, read, trace
 Tensors = Mapping[str, Any]
 """Arrays of a program by name."""
 
+LARGEST = 127
+"""Codes of int8 products lie in -127..127."""
+
 
 @dataclasses.dataclass(frozen=True)
 class IntegerProgram:
@@ -131,7 +134,7 @@ class Execution(Interpreter):
         weight, step, input_step = (
             self.tensors[f"{kernel}/{key}"] for key in ("weight", "step", "input_step")
         )
-        codes = jnp.clip(jnp.round(self.floats(op.inputs[0]) / input_step), -127, 127)
+        codes = jnp.clip(jnp.round(self.floats(op.inputs[0]) / input_step), -LARGEST, LARGEST)
         params = {**op.params, "preferred_element_type": jnp.dtype(jnp.int32)}
         assert op.primitive is not None
         sums = op.primitive.bind(codes.astype(jnp.int8), weight.astype(jnp.int8), **params)

@@ -3,6 +3,8 @@
 import argparse
 from collections.abc import Sequence
 
+from n2uq_jax.messages import show_messages
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the flags and writes the report.
@@ -15,12 +17,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data_dir", help="where the data are now, if they have moved")
     flags = parser.parse_args(arguments)
 
-    from absl import logging
-
     from n2uq_jax.report.workdir import write_report
 
-    logging.set_verbosity(logging.ERROR)  # Orbax warns that the checkpoints are only read
-
+    show_messages()
     try:
         write_report(flags.workdir, data_dir=flags.data_dir)
     except FileNotFoundError as error:

@@ -140,17 +140,17 @@ def train_stage(stage: Stage, model: nnx.Module, teacher: nnx.Module | None) -> 
         batches.set_state(data_state)
     save_every = stage.config.checkpoint_every or stage.steps_per_epoch
     eval_every = max(1, round(stage.config.eval_every * stage.steps_per_epoch))
-    profiled = _profiled_steps(stage, start)
+    first_profiled, last_profiled, profile = _profiled_steps(stage, start)
     put = lambda batch: sharding.put_batch(stage.mesh, batch)  # noqa: E731
     with data.Prefetch(batches, put, stage.config.data.prefetch) as prefetch:
         for step in range(start + 1, stage.total_steps + 1):
             waiting = time.perf_counter()
             batch = next(prefetch)
             waited = time.perf_counter() - waiting
-            if step == profiled[0]:
-                jax.profiler.start_trace(profiled[2])
+            if step == first_profiled:
+                jax.profiler.start_trace(profile)
             state, measured = step_function(state, batch, teacher_state)
-            if step == profiled[1]:
+            if step == last_profiled:
                 jax.block_until_ready(measured)
                 jax.profiler.stop_trace()
             log.add(step, measured, waited)

@@ -13,14 +13,14 @@ __version__ = "0.1.0.dev0"
 # Imported on first use, so that `import n2uq_jax` needs jax, flax and numpy alone.
 _LAZY: dict[str, str] = {
     "Rule": "n2uq_jax.conversion.rules",
-    "calibrate": "n2uq_jax.conversion.calibrate",
+    "calibrate": "n2uq_jax.conversion.calibration.calibrate",
     "conversion": "n2uq_jax.conversion",
     "interop": "n2uq_jax.interop",
     "load": "n2uq_jax.training.workdir",
     "load_artifact": "n2uq_jax.export.artifact",
     "optimizer_labels": "n2uq_jax.nn.labels",
     "quantize": "n2uq_jax.conversion.quantize",
-    "reestimate_batch_norm": "n2uq_jax.conversion.batch_norm",
+    "reestimate_batch_norm": "n2uq_jax.conversion.calibration.batch_norm",
 }
 
 

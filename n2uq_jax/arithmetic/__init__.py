@@ -1,8 +1,8 @@
 """Sums of products of integer codes, the same integers in every arithmetic."""
 
-from n2uq_jax.arithmetic.boundary import boundary as boundary
 from n2uq_jax.arithmetic.convolution import quantized_conv as quantized_conv
 from n2uq_jax.arithmetic.exactness import Operands as Operands
 from n2uq_jax.arithmetic.matmul import quantized_matmul as quantized_matmul
 from n2uq_jax.arithmetic.selftest import SelfTest as SelfTest
 from n2uq_jax.arithmetic.selftest import selftest as selftest
+from n2uq_jax.isolation import boundary as boundary

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from n2uq_jax.arithmetic.exactness import accumulator_dtype
+from n2uq_jax.isolation import tagged
 from n2uq_jax.quantizers.qarray import QArray, align
-from n2uq_jax.quantizers.tag import tagged
 
 
 class Bilinear(Protocol):

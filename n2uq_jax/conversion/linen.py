@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from flax import linen, traverse_util
 from flax.core import meta, unfreeze
 
-from n2uq_jax.conversion.batches import inputs_of
-from n2uq_jax.conversion.choose import choose, sample
-from n2uq_jax.conversion.fit import Fit
+from n2uq_jax.conversion.calibration.batches import inputs_of
+from n2uq_jax.conversion.calibration.choose import choose, sample
+from n2uq_jax.conversion.calibration.fit import Fit
 from n2uq_jax.nn.linen import ActivationQuantizer
 
 

@@ -4,7 +4,7 @@ import dataclasses
 import re
 
 from n2uq_jax.arithmetic import Operands
-from n2uq_jax.quantizers.weights import check_bits
+from n2uq_jax.quantizers.bits import check_bits
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ from jax import lax
 from jax.extend import core
 
 from n2uq_jax.export.reference import Function
-from n2uq_jax.quantizers.tag import PREFIX
+from n2uq_jax.isolation import MARK_PREFIX
 
 _CALLS = {
     # primitive: the parameter that holds what is called; XLA inlines these too.
@@ -246,7 +246,7 @@ def _contains_operation(jaxpr) -> bool:
 def _mark(eqn) -> str | None:
     """Returns what an equation marks an operation of this library as, or None."""
     mark = eqn.params["name"] if eqn.primitive.name == "name" else ""
-    return mark.removeprefix(PREFIX) if mark.startswith(PREFIX) else None
+    return mark.removeprefix(MARK_PREFIX) if mark.startswith(MARK_PREFIX) else None
 
 
 def _operation(jaxpr) -> str | None:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from flax.typing import Dtype
 
-from n2uq_jax.arithmetic import boundary
+from n2uq_jax.isolation import boundary
 from n2uq_jax.models.blocks import ConvUnit, Precision, conv
 from n2uq_jax.nn import PACT, BatchNorm
 

@@ -6,7 +6,7 @@ from flax import nnx
 from flax.typing import Dtype, Initializer
 
 from n2uq_jax.quantizers import QArray, quantize_activation, quantize_pact
-from n2uq_jax.quantizers.weights import check_bits
+from n2uq_jax.quantizers.bits import check_bits
 
 
 class ActivationQuantizer(nnx.Module):

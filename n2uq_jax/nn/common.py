@@ -11,7 +11,7 @@ from flax.typing import Dtype
 
 from n2uq_jax.nn.activation import ActivationQuantizer
 from n2uq_jax.quantizers import QArray
-from n2uq_jax.quantizers.weights import check_bits
+from n2uq_jax.quantizers.bits import check_bits
 
 
 def make_input_quantizer(

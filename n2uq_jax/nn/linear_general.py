@@ -16,7 +16,7 @@ from n2uq_jax.nn.common import (
     reject_replaced_arithmetic,
 )
 from n2uq_jax.quantizers import QArray, quantize_weight
-from n2uq_jax.quantizers.weights import check_bits
+from n2uq_jax.quantizers.bits import check_bits
 
 
 class QuantLinearGeneral(nnx.LinearGeneral):

@@ -21,7 +21,7 @@ from n2uq_jax.arithmetic import Operands
 from n2uq_jax.nn import conv as nnx_conv
 from n2uq_jax.nn import linear as nnx_linear
 from n2uq_jax.quantizers import QArray, quantize_activation
-from n2uq_jax.quantizers.weights import check_bits
+from n2uq_jax.quantizers.bits import check_bits
 
 
 class ActivationQuantizer(linen.Module):

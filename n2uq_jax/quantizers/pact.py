@@ -5,9 +5,9 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from n2uq_jax.isolation import tagged
+from n2uq_jax.quantizers.bits import check_bits
 from n2uq_jax.quantizers.qarray import QArray, gradient_of
-from n2uq_jax.quantizers.tag import tagged
-from n2uq_jax.quantizers.weights import check_bits
 
 
 def quantize_pact(x: jax.Array, clip: jax.Array, bits: int) -> QArray:

@@ -67,6 +67,19 @@ def align(parameter: jax.Array, ndim: int) -> jax.Array:
     return parameter.reshape((1,) * (ndim - parameter.ndim) + parameter.shape)
 
 
+def scaled(x: jax.Array, factor: jax.Array) -> jax.Array:
+    """Multiplies an array by a per-tensor or per-channel factor, in the dtype of the factor.
+
+    Args:
+      x: float array, shape ``(..., channels)``.
+      factor: shape ``()`` or ``(channels,)``.
+
+    Returns:
+      An array of the shape of ``x`` and the dtype of ``factor``.
+    """
+    return align(factor, x.ndim) * x.astype(factor.dtype)
+
+
 def gradient_of(parameter: jax.Array, gradient: jax.Array) -> jax.Array:
     """Gives a gradient that a backward pass has computed the shape and dtype of its parameter.
 

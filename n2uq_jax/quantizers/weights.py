@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from n2uq_jax.quantizers.bits import check_bits
 from n2uq_jax.quantizers.qarray import QArray
 
 
@@ -50,27 +51,6 @@ def quantize_weight(kernel: jax.Array, bits: int, *, axis: int = -1) -> QArray:
     codes = weight_codes(levels, kernel, sigma)
     last = axis % kernel.ndim == kernel.ndim - 1
     return QArray(codes, (sigma.reshape(-1) if last else sigma) / levels, levels)
-
-
-def check_bits(name: str, bits: int) -> int:
-    """Returns ``bits`` if it is a bit width this library knows.
-
-    Args:
-      name: the argument's name, for the message.
-      bits: the value to check.
-
-    Returns:
-      ``bits``.
-
-    Raises:
-      TypeError: if it is not an int.
-      ValueError: if it is not in 1..8.
-    """
-    if isinstance(bits, bool) or not isinstance(bits, int):
-        raise TypeError(f"{name} must be an int from 1 to 8, got {bits!r}.")
-    if not 1 <= bits <= 8:
-        raise ValueError(f"{name} must be from 1 to 8, got {bits}.")
-    return bits
 
 
 def _entropy_preserving_scale(kernel: jax.Array, levels: int, axis: int) -> jax.Array:

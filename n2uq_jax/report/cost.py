@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.extend import core
 
-from n2uq_jax.quantizers.tag import PREFIX
+from n2uq_jax.isolation import MARK_PREFIX
 
 FLOAT_BITS = 32
 """Bits of an operand that is not quantized, whatever dtype training used."""
@@ -162,7 +162,7 @@ def _result(equation: Any, inputs: list[_Value]) -> _Value:
     ]
     bits = None
     mark = equation.params.get("name") if equation.primitive.name == "name" else None
-    if isinstance(mark, str) and mark.startswith(PREFIX) and "/" in mark:
+    if isinstance(mark, str) and mark.startswith(MARK_PREFIX) and "/" in mark:
         bits = int(mark.rpartition("/")[2]).bit_length()
     elif equation.primitive.name in _KEEP_CODES and len(variables) == 1:
         bits = variables[0].bits

@@ -5,8 +5,8 @@ import pytest
 from flax import nnx
 
 import n2uq_jax as n2uq
-from n2uq_jax.conversion import choose as module
-from n2uq_jax.conversion.choose import choose, possible_signs, sample
+from n2uq_jax.conversion.calibration import choose as module
+from n2uq_jax.conversion.calibration.choose import choose, possible_signs, sample
 
 
 def layer(**kwargs):

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from n2uq_jax.conversion.batches import inputs_of
+from n2uq_jax.conversion.calibration.batches import inputs_of
 from n2uq_jax.nn.lazy import parameter_paths, reject_new_parameters
 
 Forward = Callable[[Any, jax.Array], Any]

@@ -1,15 +1,13 @@
-"""The activation quantizer: learned thresholds in, uniform levels out."""
-
-import functools
-import math
+"""The activation quantizer: learned thresholds in, equally spaced outputs."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from n2uq_jax.quantizers.qarray import QArray, align, gradient_of
-from n2uq_jax.quantizers.tag import tagged
+from n2uq_jax.isolation import tagged
+from n2uq_jax.quantizers.qarray import QArray, align, gradient_of, scaled
+from n2uq_jax.quantizers.segment_sums import segment_sums
 
 MIN_INTERVAL = float(np.float32(1e-3))
 """The floor of every interval: float32's 1e-3, in float64 too, as in the authors' code."""
@@ -174,7 +172,7 @@ def activation_codes(
 
 
 def _count_thresholds(x, start, intervals, in_scale):
-    u = _scaled(x, in_scale)
+    u = scaled(x, in_scale)
     codes = jnp.zeros(x.shape, x.dtype)
     for t in thresholds(start, intervals):
         codes += (u > align(t, u.ndim)).astype(x.dtype)
@@ -191,14 +189,14 @@ def _backward(residuals, g):
     slopes = 1 / intervals
     g = g.astype(jnp.promote_types(intervals.dtype, jnp.result_type(float)))
 
-    u = _scaled(x, in_scale)
+    u = scaled(x, in_scale)
     slope = jnp.zeros(u.shape, u.dtype)
     for left, inside in zip(d, [*slopes, jnp.zeros_like(slopes[0])], strict=True):
         slope = jnp.where(u > align(left, u.ndim), align(inside, u.ndim), slope)
     dx = g * slope * align(in_scale, u.ndim)
 
     # Per segment: s0 sums g, s1 sums g (u - d_{i-1}); gx sums g x over the finite inputs.
-    s0, s1, gx = _segment_sums(x, g, d, in_scale)
+    s0, s1, gx = segment_sums(x, g, d, in_scale)
     through = s0 * slopes
     after = jnp.concatenate([jnp.zeros_like(through[:1]), through[:0:-1]])
     d_intervals = -s1 * slopes * slopes - jnp.cumsum(after, axis=0)[::-1]
@@ -219,77 +217,6 @@ def _backward(residuals, g):
 
 
 activation_codes.defvjp(_forward, _backward)
-
-
-def _scaled(x: jax.Array, in_scale: jax.Array) -> jax.Array:
-    return align(in_scale, x.ndim) * x.astype(in_scale.dtype)
-
-
-def _segment_sums(x, g, d, in_scale):
-    """Sums ``g`` and ``g (u - d_{i-1})`` per segment, and ``g x``, in one pass.
-
-    Returns:
-      Two arrays of shape ``(N,)`` or ``(N, channels)``, and one of shape ``()`` or ``(channels,)``.
-    """
-    levels, per_channel = d.shape[0] - 1, d.ndim == 2
-    batch, rows, lanes = _blocked_shape(x.shape, levels, per_channel)
-    # In two steps: of an array on an explicit mesh only the unsharded axes may be rearranged.
-    flat = (*x.shape[:1], math.prod(x.shape[1:]))
-    x, g = (v.reshape(flat).reshape(batch, rows, lanes) for v in (x, g))
-    left, right = (v.reshape(1, levels, 1, -1) for v in (d[:-1], d[1:]))
-
-    def sums(x, g):
-        u = _scaled(x, in_scale)
-        # Masked before multiplying: an infinity outside the knots must not make a NaN.
-        inside = (u[:, None] > left) & (u[:, None] <= right)
-        g_inside = jnp.where(inside, g[:, None], 0)
-        offset = jnp.where(inside, u[:, None] - left, 0)
-        finite = jnp.where(jnp.isfinite(x), x, 0).astype(g.dtype)
-        return g_inside.sum(2), (g_inside * offset).sum(2), (g * finite).sum(1)
-
-    def blockwise(x, g):
-        step = _block_rows(batch, rows, lanes, levels)
-
-        def add(i, total):
-            block = [lax.dynamic_slice_in_dim(v, i * step, step, axis=1) for v in (x, g)]
-            return jax.tree.map(jnp.add, total, sums(*block))
-
-        # Sums over no rows: zeros of the right shapes, also in the manual axes of a shard_map.
-        return lax.fori_loop(0, rows // step, add, sums(x[:, :0], g[:, :0]))
-
-    # A CPU writes the masks out, so they must stay in its cache; accelerators fuse them away.
-    totals = lax.platform_dependent(x, g, cpu=blockwise if rows else sums, default=sums)
-    return [total.sum((0,) if per_channel else (0, -1)) for total in totals]
-
-
-def _blocked_shape(shape: tuple[int, ...], levels: int, per_channel: bool) -> tuple[int, int, int]:
-    """Splits an array into (batch, rows, lanes) such that partial sums stay small beside it.
-
-    The batch axis comes first and is not summed block by block, so an array that is sharded over
-    its batch is summed where it lies, with one all-reduce at the end.
-    """
-    size = math.prod(shape)
-    if size == 0:
-        return 1, 0, shape[-1] if per_channel else 1
-    leading = shape[0] if len(shape) > 1 else 1
-    if per_channel:
-        lanes = shape[-1]
-    else:
-        # Few enough to keep the whole batch axis, yet enough for vector instructions.
-        at_most = min(128, max(8, size // (leading * 4 * levels)), max(1, size // (4 * levels)))
-        lanes = _largest_divisor(size // leading, at_most)
-    batch = _largest_divisor(leading, max(1, size // (4 * levels * lanes)))
-    return batch, size // (batch * lanes), lanes
-
-
-def _block_rows(batch: int, rows: int, lanes: int, levels: int) -> int:
-    budget = min(batch * rows * lanes // 8, 2**19) // (batch * lanes * levels)
-    return _largest_divisor(rows, max(1, budget))
-
-
-@functools.lru_cache
-def _largest_divisor(n: int, at_most: int) -> int:
-    return next((k for k in range(min(n, at_most), 0, -1) if n % k == 0), 1)
 
 
 def _check_intervals(intervals: jax.Array) -> int:

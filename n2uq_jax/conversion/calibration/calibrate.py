@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from n2uq_jax.conversion.batch_norm import Forward, reestimate_batch_norm, run
-from n2uq_jax.conversion.batches import inputs_of
-from n2uq_jax.conversion.choose import Calibrated, choose, possible_signs, sample
-from n2uq_jax.conversion.fit import Fit
+from n2uq_jax.conversion.calibration.batch_norm import Forward, reestimate_batch_norm, run
+from n2uq_jax.conversion.calibration.batches import inputs_of
+from n2uq_jax.conversion.calibration.choose import Calibrated, choose, possible_signs, sample
+from n2uq_jax.conversion.calibration.fit import Fit
 from n2uq_jax.conversion.layers import QUANTIZED_LAYERS
 from n2uq_jax.nn import ActivationQuantizer, quantizers
 from n2uq_jax.nn.lazy import parameter_paths, reject_new_parameters

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from n2uq_jax.conversion.fit import (
+from n2uq_jax.conversion.calibration.fit import (
     Fit,
     centred,
     decorrelation,

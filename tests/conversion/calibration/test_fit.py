@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from n2uq_jax.conversion.fit import (
+from n2uq_jax.conversion.calibration.fit import (
     decorrelation,
     fit_quantiles,
     fit_shifted_step,

@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from n2uq_jax.arithmetic import boundary
+from n2uq_jax.isolation import boundary
 
 
 def test_identity_with_a_gradient():

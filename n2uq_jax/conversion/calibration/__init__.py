@@ -1,0 +1,1 @@
+"""Thresholds, scales and running statistics from data."""

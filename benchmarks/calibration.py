@@ -42,7 +42,7 @@ def main():
 
     data = load("idx", arguments.data)
     train, test = (
-        (normalised(split.images, data), split.labels) for split in (data.train, data.evaluation)
+        (normalized(split.images, data), split.labels) for split in (data.train, data.evaluation)
     )
     held, rest = np.split(np.random.default_rng(0).permutation(len(train[0])), [HELD_OUT])
     train, held_out = ((train[0][i], train[1][i]) for i in (rest, held))
@@ -82,7 +82,7 @@ def compare_starts(network, bits, sample, train, test, arguments):
     print(f"| mean | {mean[0]:.2%} | {mean[1]:.2%} |", flush=True)
 
 
-def normalised(images, data):
+def normalized(images, data):
     return ((images / np.float32(255) - data.mean) / data.std).astype(np.float32)
 
 

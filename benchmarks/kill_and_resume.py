@@ -18,7 +18,7 @@ import numpy as np
 from flax import nnx
 
 import n2uq_jax as n2uq
-from n2uq_jax.training.state import flatten
+from n2uq_jax.paths import by_path
 
 LAUNCHER = Path(__file__).resolve().parents[1] / "launch" / "local_cluster.sh"
 TINY = [
@@ -61,7 +61,7 @@ def measurements(workdir: Path) -> int:
 
 
 def parameters(workdir: Path) -> dict[str, np.ndarray]:
-    return {name: np.asarray(v) for name, v in flatten(nnx.state(n2uq.load(workdir))).items()}
+    return {name: np.asarray(v) for name, v in by_path(nnx.state(n2uq.load(workdir))).items()}
 
 
 def main() -> None:

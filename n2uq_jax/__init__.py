@@ -16,7 +16,7 @@ _LAZY: dict[str, str] = {
     "calibrate": "n2uq_jax.conversion.calibration.calibrate",
     "conversion": "n2uq_jax.conversion",
     "interop": "n2uq_jax.interop",
-    "load": "n2uq_jax.training.workdir",
+    "load": "n2uq_jax.workdir.model",
     "load_artifact": "n2uq_jax.export.artifact",
     "optimizer_labels": "n2uq_jax.nn.labels",
     "quantize": "n2uq_jax.conversion.quantize",

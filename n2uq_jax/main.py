@@ -46,8 +46,8 @@ def main(argv: list[str]) -> None:
             heartbeat_timeout_seconds=_HEARTBEAT.value,
         )
 
+    from n2uq_jax.training.preemption import Preempted
     from n2uq_jax.training.run import train
-    from n2uq_jax.training.stage import Preempted
 
     name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
     workdir = _WORKDIR.value or os.path.join("runs", name)
@@ -65,7 +65,7 @@ def main(argv: list[str]) -> None:
 
 def run() -> None:
     """Entry point: finds installed configs by name, then runs :func:`main`."""
-    from n2uq_jax.training.config import find_config
+    from n2uq_jax.training.config_file import find_config
 
     for i, argument in enumerate(sys.argv):
         flag, equals, value = argument.partition("=")

@@ -8,7 +8,7 @@ from n2uq_jax.messages import show_messages
 
 def main(argv):
     show_messages()
-    for name in ("absl", "orbax.checkpoint", "n2uq_jax.training.checkpoints"):
+    for name in ("absl", "orbax.checkpoint", "n2uq_jax.workdir.checkpoints"):
         for level in (logging.INFO, logging.WARNING, logging.ERROR):
             logging.getLogger(name).log(level, "%s says %d", name, level)
 
@@ -22,6 +22,6 @@ def test_our_warnings_are_shown_and_only_errors_of_others():
     assert shown == [
         "absl says 40",
         "orbax.checkpoint says 40",
-        "n2uq_jax.training.checkpoints says 30",
-        "n2uq_jax.training.checkpoints says 40",
+        "n2uq_jax.workdir.checkpoints says 30",
+        "n2uq_jax.workdir.checkpoints says 40",
     ]

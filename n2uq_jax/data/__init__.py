@@ -9,7 +9,7 @@ with data.Prefetch(batches, put=jax.device_put) as on_device:
 from n2uq_jax.data.dataset import CorruptRecordError, Dataset, Record, Source
 from n2uq_jax.data.iterator import BatchIterator
 from n2uq_jax.data.load import load
-from n2uq_jax.data.normalise import normalise
+from n2uq_jax.data.normalize import normalize
 from n2uq_jax.data.pipeline import eval_batches, steps_per_epoch, train_batches
 from n2uq_jax.data.prefetch import Prefetch
 
@@ -22,7 +22,7 @@ __all__ = [
     "Source",
     "eval_batches",
     "load",
-    "normalise",
+    "normalize",
     "steps_per_epoch",
     "train_batches",
 ]

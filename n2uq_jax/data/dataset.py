@@ -74,7 +74,7 @@ class Dataset:
       std: per channel, of pixels divided by 255.
       train_transform: (image or file bytes, generator) -> uint8 array of `image_shape`; random.
       eval_transform: (image or file bytes) -> uint8 array of `image_shape`; deterministic.
-      preprocessing: describes `eval_transform` and the normalisation, for manifests; JSON-able.
+      preprocessing: describes `eval_transform` and the normalization, for manifests; JSON-able.
       class_names: one a class, where the data set has names.
     """
 

@@ -12,7 +12,8 @@ from n2uq_jax import data
 from n2uq_jax.export.artifact import check_target, load_artifact
 from n2uq_jax.export.build import Progress, silent
 from n2uq_jax.export.exported import Exported, export_model
-from n2uq_jax.training.workdir import load, open_dataset, read_workdir
+from n2uq_jax.workdir.config_json import read_workdir
+from n2uq_jax.workdir.model import load, open_dataset
 
 
 def export_workdir(
@@ -129,7 +130,7 @@ def _batches(dataset: data.Dataset, batch_size: int, images: int) -> Iterator[di
     """Yields evaluation batches, normalized, with at least ``images`` images if there are."""
     seen = 0
     for batch in data.eval_batches(dataset, batch_size):
-        image = data.normalise(jnp.asarray(batch["image"]), dataset.mean, dataset.std)
+        image = data.normalize(jnp.asarray(batch["image"]), dataset.mean, dataset.std)
         yield {**batch, "image": np.asarray(image)}
         seen += batch_size
         if seen >= images:

@@ -17,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data_dir", help="where the data are now, if they have moved")
     flags = parser.parse_args(arguments)
 
-    from n2uq_jax.report.workdir import write_report
+    from n2uq_jax.report.write import write_report
 
     show_messages()
     try:

@@ -15,9 +15,10 @@ from n2uq_jax.data import Dataset
 from n2uq_jax.data.dataset import ArraySource
 from n2uq_jax.data.tfds import as_dataset
 from n2uq_jax.models.resnet import SMALL_DEPTHS
-from n2uq_jax.training.checkpoints import Checkpoints
 from n2uq_jax.training.config import default_config
-from n2uq_jax.training.workdir import make_model, open_dataset, open_workdir, read_workdir
+from n2uq_jax.workdir.checkpoints import Checkpoints
+from n2uq_jax.workdir.config_json import open_workdir, read_workdir
+from n2uq_jax.workdir.model import make_model, open_dataset
 
 
 def convert(

@@ -8,28 +8,28 @@ from flax import nnx
 
 from n2uq_jax.nn import QuantConv, QuantLinear, quantizer_inputs, quantizers
 from n2uq_jax.quantizers import effective_intervals, quantize_activation, quantize_weight
-from n2uq_jax.training.state import Network
+from n2uq_jax.training.state import GraphDefs
 from n2uq_jax.training.step import Pixels
 
 
 def make_diagnostics(
-    network: Network, pixels: Pixels
+    graphdefs: GraphDefs, pixels: Pixels
 ) -> Callable[[nnx.State, nnx.State, jax.Array], dict[str, jax.Array]]:
     """Returns a jitted function that measures a network's activation quantizers.
 
     Args:
-      network: the static halves.
+      graphdefs: the static halves.
       pixels: normalization.
 
     Returns:
-      A function of parameters, other state and uint8 images. It returns ``min_interval``, the
+      A function of parameters, batch statistics and uint8 images. It returns ``min_interval``, the
       smallest effective interval of any quantizer, and ``saturated_share``, the share of all
       activations that have the highest code.
     """
 
     @jax.jit
-    def diagnose(params, others, images):
-        model = nnx.merge(network.eval, params, others)
+    def diagnose(params, batch_stats, images):
+        model = nnx.merge(graphdefs.eval, params, batch_stats)
         layers = quantizers(model)
         inputs = quantizer_inputs(model, pixels(images))
         smallest = [effective_intervals(q.intervals[...]).min() for q in layers.values()]
@@ -51,20 +51,22 @@ def make_diagnostics(
     return diagnose
 
 
-def make_weight_codes(network: Network) -> Callable[[nnx.State, nnx.State], dict[str, jax.Array]]:
+def make_weight_codes(
+    graphdefs: GraphDefs,
+) -> Callable[[nnx.State, nnx.State], dict[str, jax.Array]]:
     """Returns a jitted function that gives the codes of every quantized kernel, as int8.
 
     Args:
-      network: the static halves.
+      graphdefs: the static halves.
 
     Returns:
-      A function of parameters and other state; codes by the layer's path. Eight-bit codes, which
-      need nine bits, are halved: it is their changes that count.
+      A function of parameters and batch statistics; codes by the layer's path. Eight-bit
+      codes, which need nine bits, are halved: it is their changes that count.
     """
 
     @jax.jit
-    def weight_codes(params, others):
-        model = nnx.merge(network.eval, params, others)
+    def weight_codes(params, batch_stats):
+        model = nnx.merge(graphdefs.eval, params, batch_stats)
         return {
             "/".join(map(str, path)): (
                 (quantize_weight(m.kernel[...], m.w_bits).codes - 1) / 2

@@ -10,9 +10,10 @@ from jax.sharding import Mesh
 
 from n2uq_jax import data
 from n2uq_jax.training import sharding
-from n2uq_jax.training.state import take_apart
+from n2uq_jax.training.state import split_model
 from n2uq_jax.training.step import Batch, Pixels, make_eval_step
-from n2uq_jax.training.workdir import load, open_dataset, read_workdir
+from n2uq_jax.workdir.config_json import read_workdir
+from n2uq_jax.workdir.model import load, open_dataset
 
 
 def evaluate(
@@ -82,12 +83,12 @@ def evaluate_workdir(
         mesh = sharding.make_mesh()
         size = batch_size or config["eval_batch_size"]
         sharding.check_batch(mesh, "batch_size", size)
-        network, *state = take_apart(model)
-        params, others = (jax.device_put(part, sharding.spread(mesh, part)) for part in state)
+        graphdefs, *state = split_model(model)
+        params, batch_stats = (jax.device_put(part, sharding.spread(mesh, part)) for part in state)
         dtype = "float64" if config["x64"] else config["model"]["dtype"]
-        eval_step = make_eval_step(network, Pixels(dataset.mean, dataset.std, dtype))
+        eval_step = make_eval_step(graphdefs, Pixels(dataset.mean, dataset.std, dtype))
         metrics = evaluate(
-            lambda batch: eval_step(params, others, batch),
+            lambda batch: eval_step(params, batch_stats, batch),
             dataset,
             size,
             mesh,

@@ -7,6 +7,10 @@ import jax
 from jax.experimental import multihost_utils
 
 
+class Preempted(Exception):
+    """The run was asked to stop, and has saved a checkpoint."""
+
+
 class Preemption:
     """Watches for SIGTERM while in use as a context manager.
 

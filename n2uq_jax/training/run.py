@@ -15,13 +15,15 @@ from rich.table import Table
 from n2uq_jax import data
 from n2uq_jax.report.size import model_bytes
 from n2uq_jax.training import sharding
-from n2uq_jax.training.checkpoints import Checkpoints
-from n2uq_jax.training.config import check_config
-from n2uq_jax.training.metrics import MetricsWriter, progress_bar
+from n2uq_jax.training.checks import check_config
+from n2uq_jax.training.initialization import initialize, load_teacher
+from n2uq_jax.training.log import progress_bar
 from n2uq_jax.training.preemption import Preemption
 from n2uq_jax.training.stage import Stage, train_stage
-from n2uq_jax.training.weights import initialise, load_teacher
-from n2uq_jax.training.workdir import make_model, open_dataset, open_workdir, read_workdir
+from n2uq_jax.workdir.checkpoints import Checkpoints
+from n2uq_jax.workdir.config_json import open_workdir, read_workdir
+from n2uq_jax.workdir.metrics import MetricsWriter
+from n2uq_jax.workdir.model import make_model, open_dataset
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +113,7 @@ def _prepare(stage: Stage, workdir: Path, trained: dict[str, nnx.Module]) -> nnx
         seed=stage.config.seed,
         x64=stage.config.x64,
     )
-    initialise(model, stage.settings.init, trained)
+    initialize(model, stage.settings.init, trained)
     return model
 
 
@@ -149,6 +151,6 @@ def _finish(
         from n2uq_jax.report.figures import write_figures
 
         sample = next(data.eval_batches(dataset, config.eval_batch_size))["image"]
-        images = data.normalise(jnp.asarray(sample), dataset.mean, dataset.std)
+        images = data.normalize(jnp.asarray(sample), dataset.mean, dataset.std)
         for path in write_figures(model, workdir / "metrics.jsonl", images, workdir / "figures"):
             console.print(f"wrote {path}", soft_wrap=True)

@@ -11,28 +11,20 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
-from rich.progress import Progress, TaskID
+from rich.progress import Progress
 
 from n2uq_jax import data
 from n2uq_jax.training import sharding
-from n2uq_jax.training.checkpoints import Checkpoints
-from n2uq_jax.training.diagnostics import changed_share, make_diagnostics, make_weight_codes
 from n2uq_jax.training.evaluation import evaluate
-from n2uq_jax.training.metrics import MetricsWriter
+from n2uq_jax.training.log import StageLog
 from n2uq_jax.training.optimizer import learning_rate_schedule, make_optimizer
-from n2uq_jax.training.preemption import Preemption
-from n2uq_jax.training.state import Network, TrainState, create_state, take_apart
+from n2uq_jax.training.preemption import Preempted, Preemption
+from n2uq_jax.training.state import GraphDefs, TrainState, create_state, split_model
 from n2uq_jax.training.step import Pixels, make_eval_step, make_train_step
+from n2uq_jax.workdir.checkpoints import Checkpoints
+from n2uq_jax.workdir.metrics import MetricsWriter
 
 logger = logging.getLogger(__name__)
-
-
-class NonFiniteLossError(RuntimeError):
-    """The loss became NaN or infinite; nothing was saved after that step."""
-
-
-class Preempted(Exception):
-    """The run was asked to stop, and has saved a checkpoint."""
 
 
 @dataclasses.dataclass
@@ -96,15 +88,15 @@ def train_stage(stage: Stage, model: nnx.Module, teacher: nnx.Module | None) -> 
       NonFiniteLossError: if the loss is NaN or infinite; the message names the step.
       Preempted: after a SIGTERM, with a checkpoint saved.
     """
-    network, params, others = take_apart(model)
+    graphdefs, params, batch_stats = split_model(model)
     schedule = learning_rate_schedule(stage.settings, stage.steps_per_epoch, stage.total_steps)
     optimizer = make_optimizer(stage.settings, schedule, params)
-    state = create_state(params, others, optimizer)
+    state = create_state(params, batch_stats, optimizer)
     shardings = sharding.spread(stage.mesh, state)
     state = jax.device_put(state, shardings)
     start, state, data_state = _resume(stage, state)
 
-    evaluate_now = _evaluator(stage, network)
+    evaluate_now = _evaluator(stage, graphdefs)
     metrics: dict[str, float] = {}
     if start >= stage.total_steps:
         metrics = evaluate_now(state, start, write=False)
@@ -116,7 +108,7 @@ def train_stage(stage: Stage, model: nnx.Module, teacher: nnx.Module | None) -> 
         teacher_graphdef, teacher_state = nnx.split(teacher)
         teacher_state = jax.device_put(teacher_state, sharding.replicated(stage.mesh))
     step_function = make_train_step(
-        network,
+        graphdefs,
         optimizer,
         stage.settings,
         stage.pixels,
@@ -125,7 +117,7 @@ def train_stage(stage: Stage, model: nnx.Module, teacher: nnx.Module | None) -> 
         batch_norm_groups=stage.mesh.size if stage.config.batch_norm == "per_device" else 1,
         state_sharding=shardings,
     )
-    log = _Log(stage, network, schedule)
+    log = StageLog(stage, graphdefs, schedule)
     batches = data.train_batches(
         stage.dataset,
         stage.config.batch_size,
@@ -170,7 +162,7 @@ def train_stage(stage: Stage, model: nnx.Module, teacher: nnx.Module | None) -> 
                 stage.checkpoints.save(
                     step,
                     {
-                        "model": nnx.merge_state(state.params, state.others),
+                        "model": nnx.merge_state(state.params, state.batch_stats),
                         "optimizer": state.opt_state,
                     },
                     prefetch.get_state(),
@@ -189,7 +181,7 @@ def train_stage(stage: Stage, model: nnx.Module, teacher: nnx.Module | None) -> 
 def _resume(stage: Stage, state: TrainState) -> tuple[int, TrainState, dict[str, Any] | None]:
     """Returns the step, state and data state to go on from."""
     like = {
-        "model": nnx.merge_state(state.params, state.others),
+        "model": nnx.merge_state(state.params, state.batch_stats),
         "optimizer": state.opt_state,
     }
     restored = stage.checkpoints.restore(like)
@@ -202,17 +194,17 @@ def _resume(stage: Stage, state: TrainState) -> tuple[int, TrainState, dict[str,
     if restored is None:
         return 0, state, None
     logger.info("stage %s goes on after step %d", stage.name, step)
-    params, others = nnx.split_state(restored[1]["model"], nnx.Param, ...)
+    params, batch_stats = nnx.split_state(restored[1]["model"], nnx.Param, ...)
     count = jax.device_put(np.asarray(step, np.int32), state.step.sharding)
-    return step, TrainState(count, params, others, restored[1]["optimizer"]), restored[2]
+    return step, TrainState(count, params, batch_stats, restored[1]["optimizer"]), restored[2]
 
 
-def _evaluator(stage: Stage, network: Network) -> Callable[..., dict[str, float]]:
-    eval_step = make_eval_step(network, stage.pixels)
+def _evaluator(stage: Stage, graphdefs: GraphDefs) -> Callable[..., dict[str, float]]:
+    eval_step = make_eval_step(graphdefs, stage.pixels)
 
     def evaluate_now(state: TrainState, step: int, write: bool = True) -> dict[str, float]:
         metrics = evaluate(
-            lambda batch: eval_step(state.params, state.others, batch),
+            lambda batch: eval_step(state.params, state.batch_stats, batch),
             stage.dataset,
             stage.config.eval_batch_size,
             stage.mesh,
@@ -227,7 +219,7 @@ def _evaluator(stage: Stage, network: Network) -> Callable[..., dict[str, float]
 
 
 def _put_back(stage: Stage, model: nnx.Module, state: TrainState) -> None:
-    trained = nnx.merge_state(state.params, state.others)
+    trained = nnx.merge_state(state.params, state.batch_stats)
     nnx.update(model, sharding.gather(stage.mesh, trained))
     model.eval()
 
@@ -238,69 +230,3 @@ def _profiled_steps(stage: Stage, start: int) -> tuple[int, int, str]:
     if stage.writer is None or not start < first <= stage.total_steps:
         return 0, 0, ""
     return first, min(last, stage.total_steps), stage.writer.profile_directory
-
-
-class _Log:
-    """Collects what steps measure and writes it now and then, without holding the device up."""
-
-    def __init__(self, stage: Stage, network: Network, schedule: Callable[[int], Any]):
-        self._stage = stage
-        self._schedule = schedule
-        self._quantized = stage.settings.quantized
-        if self._quantized:
-            self._diagnose = make_diagnostics(network, stage.pixels)
-            self._codes = make_weight_codes(network)
-            self._last_codes: dict[str, jax.Array] | None = None
-        self._task: TaskID = stage.progress.add_task(
-            f"{stage.name:10}", total=stage.total_steps, status=""
-        )
-        self._pending: list[tuple[int, dict[str, jax.Array]]] = []
-        self.restart_clock()
-
-    def restart_clock(self) -> None:
-        self._started, self._waited, self._steps = time.perf_counter(), 0.0, 0
-
-    def add(self, step: int, measured: dict[str, jax.Array], waited: float) -> None:
-        self._pending.append((step, measured))
-        self._waited += waited
-        self._steps += 1
-        self._stage.progress.update(self._task, completed=step)
-
-    def write(self, step: int, state: TrainState, batch: dict[str, jax.Array]) -> None:
-        """Checks the losses of all steps since the last call, and writes one line."""
-        measured = jax.device_get(self._pending)
-        self._pending = []
-        seconds = time.perf_counter() - self._started
-        for number, values in measured:
-            if not np.isfinite(values["loss"]):
-                raise NonFiniteLossError(
-                    f"the loss of stage {self._stage.name!r} is {values['loss']} at step {number}. "
-                    "The last checkpoint is from before it. A lower learning_rate, or float32 "
-                    "instead of bfloat16, may help."
-                )
-        if not measured:
-            return
-        values = {name: float(np.mean([m[name] for _, m in measured])) for name in measured[0][1]}
-        rate = float(self._schedule(step - 1))
-        per_step = seconds / max(1, self._steps)
-        values |= {
-            "epoch": step / self._stage.steps_per_epoch,
-            "learning_rate": rate,
-            "quantizer_learning_rate": rate * self._stage.settings.quantizer_lr_factor,
-            "images_per_second": self._stage.config.batch_size / per_step,
-            "step_seconds": per_step,
-            "data_wait_share": self._waited / max(seconds, 1e-9),
-        }
-        if self._quantized:
-            found = self._diagnose(state.params, state.others, batch["image"])
-            values |= {name: float(value) for name, value in found.items()}
-            codes = self._codes(state.params, state.others)
-            if self._last_codes is not None:
-                values["changed_code_share"] = changed_share(self._last_codes, codes)
-            self._last_codes = codes
-        if self._stage.writer is not None:
-            self._stage.writer.write(self._stage.name, "train", step, values)
-        self._stage.progress.update(
-            self._task, status=f"loss {values['loss']:.3f}  top-1 {values['top1']:.1%}"
-        )
-        self.restart_clock()

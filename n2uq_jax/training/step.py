@@ -9,9 +9,9 @@ import optax
 from flax import nnx
 from ml_collections import ConfigDict
 
-from n2uq_jax.data import normalise
+from n2uq_jax.data import normalize
 from n2uq_jax.training.losses import classification_loss, correct
-from n2uq_jax.training.state import Network, TrainState, forward, forward_in_groups
+from n2uq_jax.training.state import GraphDefs, TrainState, forward, forward_in_groups
 
 Batch = dict[str, jax.Array]
 
@@ -31,11 +31,11 @@ class Pixels(NamedTuple):
 
     def __call__(self, images: jax.Array) -> jax.Array:
         """Normalizes uint8 images on the device."""
-        return normalise(images, self.mean, self.std, self.dtype)
+        return normalize(images, self.mean, self.std, self.dtype)
 
 
 def make_train_step(
-    network: Network,
+    graphdefs: GraphDefs,
     optimizer: optax.GradientTransformation,
     stage: ConfigDict,
     pixels: Pixels,
@@ -48,7 +48,7 @@ def make_train_step(
     """Returns the jitted training step.
 
     Args:
-      network: the student's static halves.
+      graphdefs: the student's static halves.
       optimizer: the transformation of gradients.
       stage: with ``label_weight``, ``label_smoothing`` and ``temperature``.
       pixels: normalization.
@@ -63,14 +63,14 @@ def make_train_step(
       ``top1``, ``top5`` of the batch and ``grad_norm``.
     """
 
-    def loss_function(params, others, batch, teacher_state):
+    def loss_function(params, batch_stats, batch, teacher_state):
         images = pixels(batch["image"])
         if batch_norm_groups > 1:
-            logits, others = forward_in_groups(
-                network.train, params, others, images, batch_norm_groups
+            logits, batch_stats = forward_in_groups(
+                graphdefs.train, params, batch_stats, images, batch_norm_groups
             )
         else:
-            logits, others = forward(network.train, params, others, images)
+            logits, batch_stats = forward(graphdefs.train, params, batch_stats, images)
         teacher_logits = None
         if teacher is not None:
             teacher_logits = nnx.merge(teacher, teacher_state)(images)
@@ -87,55 +87,58 @@ def make_train_step(
             "top1": correct(logits, batch["label"], 1).astype(jnp.float32).mean(),
             "top5": correct(logits, batch["label"], 5).astype(jnp.float32).mean(),
         }
-        return loss, (others, metrics)
+        return loss, (batch_stats, metrics)
 
     gradient = jax.grad(loss_function, has_aux=True)
 
-    def accumulated(params, others, batch, teacher_state):
+    def accumulated(params, batch_stats, batch, teacher_state):
         # Microbatch i holds every accumulate-th example, so that each device keeps its own.
         parts = jax.tree.map(
             lambda v: v.reshape(-1, accumulate, *v.shape[1:]).swapaxes(0, 1), batch
         )
 
         def add(carry, part):
-            others, total = carry
-            grads, (others, metrics) = gradient(params, others, part, teacher_state)
-            return (others, jax.tree.map(jnp.add, total, grads)), metrics
+            batch_stats, total = carry
+            grads, (batch_stats, metrics) = gradient(params, batch_stats, part, teacher_state)
+            return (batch_stats, jax.tree.map(jnp.add, total, grads)), metrics
 
         zeros = jax.tree.map(jnp.zeros_like, params)
-        (others, total), metrics = jax.lax.scan(add, (others, zeros), parts)
+        (batch_stats, total), metrics = jax.lax.scan(add, (batch_stats, zeros), parts)
         grads = jax.tree.map(lambda g: g / accumulate, total)
-        return grads, (others, jax.tree.map(lambda m: m.mean(0), metrics))
+        return grads, (batch_stats, jax.tree.map(lambda m: m.mean(0), metrics))
 
     def train_step(state: TrainState, batch: Batch, teacher_state: Any):
         compute = gradient if accumulate == 1 else accumulated
         batch = {name: batch[name] for name in ("image", "label")}
-        grads, (others, metrics) = compute(state.params, state.others, batch, teacher_state)
+        grads, (batch_stats, metrics) = compute(
+            state.params, state.batch_stats, batch, teacher_state
+        )
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         metrics["grad_norm"] = optax.tree.norm(grads)
-        return TrainState(state.step + 1, params, others, opt_state), metrics
+        return TrainState(state.step + 1, params, batch_stats, opt_state), metrics
 
     return jax.jit(train_step, donate_argnums=0, out_shardings=(state_sharding, None))
 
 
 def make_eval_step(
-    network: Network, pixels: Pixels
+    graphdefs: GraphDefs, pixels: Pixels
 ) -> Callable[[nnx.State, nnx.State, Batch], dict[str, jax.Array]]:
     """Returns the jitted evaluation of one batch.
 
     Args:
-      network: the static halves.
+      graphdefs: the static halves.
       pixels: normalization.
 
     Returns:
-      A function of parameters, other state and a batch with ``image``, ``label`` and ``weight``
-      (0 for padding); it returns weighted sums: ``loss``, ``top1``, ``top5`` and ``count``.
+      A function of parameters, batch statistics and a batch with ``image``, ``label`` and
+      ``weight`` (0 for padding); it returns weighted sums: ``loss``, ``top1``, ``top5`` and
+      ``count``.
     """
 
     @jax.jit
-    def eval_step(params, others, batch):
-        logits, _ = forward(network.eval, params, others, pixels(batch["image"]))
+    def eval_step(params, batch_stats, batch):
+        logits, _ = forward(graphdefs.eval, params, batch_stats, pixels(batch["image"]))
         logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
         weight = batch["weight"]
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from n2uq_jax.training.config import find_config, load_config
+from n2uq_jax.training.config_file import find_config, load_config
 
 ROOT = Path(__file__).parents[2]
 DOCS = sorted((ROOT / "docs").glob("*.md"))

@@ -19,8 +19,8 @@ import torchvision
 from flax import nnx
 
 import n2uq_jax as n2uq
-from n2uq_jax.training.metrics import read_metrics
-from n2uq_jax.training.state import flatten
+from n2uq_jax.paths import by_path
+from n2uq_jax.workdir.metrics import read_metrics
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def undisturbed(start, tmp_path_factory):
 
 
 def parameters(workdir):
-    return {name: np.asarray(v) for name, v in flatten(nnx.state(n2uq.load(workdir))).items()}
+    return {name: np.asarray(v) for name, v in by_path(nnx.state(n2uq.load(workdir))).items()}
 
 
 def test_twenty_steps_and_an_evaluation(undisturbed):

@@ -5,9 +5,9 @@ import pytest
 from flax import nnx
 
 import n2uq_jax as n2uq
+from n2uq_jax.paths import by_path
 from n2uq_jax.training.config import stage_config
 from n2uq_jax.training.optimizer import learning_rate_schedule, make_optimizer
-from n2uq_jax.training.state import flatten
 
 
 def rates(steps_per_epoch=10, epochs=4, **changes):
@@ -51,7 +51,7 @@ def test_quantizer_parameters_move_at_a_tenth(params):
     updates, _ = optimizer.update(ones, optimizer.init(params), params)
     # Adam's first step is the learning rate, whatever the size of the gradient.
     quantizers = 0
-    for name, update in flatten(updates).items():
+    for name, update in by_path(updates).items():
         slow = "input_quantizer" in name
         quantizers += slow
         np.testing.assert_allclose(update, -1e-3 if slow else -1e-2, rtol=1e-4, err_msg=name)
@@ -63,8 +63,8 @@ def test_weight_decay_takes_kernels_alone(params):
     optimizer = make_optimizer(stage, lambda step: 1e-2, params)
     zeros = jax.tree.map(jnp.zeros_like, params)
     updates, _ = optimizer.update(zeros, optimizer.init(params), params)
-    old = flatten(params)
-    for name, update in flatten(updates).items():
+    old = by_path(params)
+    for name, update in by_path(updates).items():
         decayed = name.endswith("kernel")
         expected = -1e-3 * old[name] if decayed else jnp.zeros_like(update)
         np.testing.assert_allclose(update, expected, rtol=1e-4, err_msg=name)

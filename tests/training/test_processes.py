@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from n2uq_jax.training.metrics import read_metrics
+from n2uq_jax.workdir.metrics import read_metrics
 
 pytestmark = pytest.mark.slow  # real processes wait for each other at every step
 

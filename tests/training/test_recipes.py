@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from n2uq_jax.training.config import check_config, load_config
+from n2uq_jax.training.checks import check_config
+from n2uq_jax.training.config_file import load_config
 from n2uq_jax.training.recipes import imagenet
 
 CONFIGS = Path(__file__).parents[2] / "configs"

@@ -13,8 +13,8 @@ import pytest
 from flax import nnx
 
 import n2uq_jax as n2uq
-from n2uq_jax.training.metrics import read_metrics
-from n2uq_jax.training.state import flatten
+from n2uq_jax.paths import by_path
+from n2uq_jax.workdir.metrics import read_metrics
 
 SETTINGS = [
     "--config=digits_w2a2",
@@ -62,7 +62,7 @@ def wait_for_lines(workdir, count, process):
 
 
 def parameters(workdir):
-    return {name: np.asarray(v) for name, v in flatten(nnx.state(n2uq.load(workdir))).items()}
+    return {name: np.asarray(v) for name, v in by_path(nnx.state(n2uq.load(workdir))).items()}
 
 
 @pytest.fixture(scope="module")

@@ -5,14 +5,14 @@ import optax
 from flax import nnx
 
 from n2uq_jax.models.resnet import ResNet
+from n2uq_jax.paths import by_path
 from n2uq_jax.training import sharding
 from n2uq_jax.training.config import stage_config
 from n2uq_jax.training.state import (
     create_state,
-    flatten,
     forward,
     forward_in_groups,
-    take_apart,
+    split_model,
 )
 from n2uq_jax.training.step import Pixels, make_eval_step, make_train_step
 
@@ -54,15 +54,15 @@ PIXELS = Pixels((0.5,), (0.25,), "float64")
 def steps(count, *, model=None, mesh=None, stage=None, teacher=None, **kwargs):
     """Runs some steps; returns the state, the losses and the static halves."""
     model = model or tiny()
-    network, params, others = take_apart(model)
+    graphdefs, params, batch_stats = split_model(model)
     optimizer = optax.adam(1e-2)
-    state = create_state(params, others, optimizer)
+    state = create_state(params, batch_stats, optimizer)
     if mesh is not None:
         kwargs["state_sharding"] = sharding.spread(mesh, state)
         state = jax.device_put(state, kwargs["state_sharding"])
     graphdef, teacher_state = nnx.split(teacher) if teacher else (None, None)
     step = make_train_step(
-        network,
+        graphdefs,
         optimizer,
         stage or stage_config(quantized=True),
         PIXELS,
@@ -76,14 +76,14 @@ def steps(count, *, model=None, mesh=None, stage=None, teacher=None, **kwargs):
             data = sharding.put_batch(mesh, jax.device_get(data))
         state, metrics = step(state, data, teacher_state)
         losses.append(float(metrics["loss"]))
-    return state, losses, network
+    return state, losses, graphdefs
 
 
 def test_a_step_moves_everything_it_should(x64):
     model = tiny()
-    before = flatten(nnx.state(model))
+    before = by_path(nnx.state(model))
     state, _, _ = steps(1, model=model)
-    after = flatten(nnx.merge_state(state.params, state.others))
+    after = by_path(nnx.merge_state(state.params, state.batch_stats))
     still = [name for name in before if np.array_equal(before[name], after[name])]
     # Behind the stem's ReLU this slope acts on a few small negatives, all below the first knot.
     assert still == ["stages/0/0/units/0/activation/slope"]
@@ -105,13 +105,13 @@ def test_a_teacher_pulls_the_student_to_its_own_logits(x64):
 
 
 def test_accumulation_averages_the_gradients_of_microbatches(x64):
-    network, params, others = take_apart(tiny())
+    graphdefs, params, batch_stats = split_model(tiny())
     data = batch()
 
     @jax.jit
     def gradient(params, part):
         def loss(params):
-            logits, _ = forward(network.train, params, others, PIXELS(part["image"]))
+            logits, _ = forward(graphdefs.train, params, batch_stats, PIXELS(part["image"]))
             return optax.softmax_cross_entropy_with_integer_labels(logits, part["label"]).mean()
 
         return jax.grad(loss)(params)
@@ -119,24 +119,24 @@ def test_accumulation_averages_the_gradients_of_microbatches(x64):
     halves = [gradient(params, {k: v[i::2] for k, v in data.items()}) for i in (0, 1)]
     expected = jax.tree.map(lambda a, b: -(a + b) / 2, *halves)
     step = make_train_step(
-        network, optax.sgd(1.0), stage_config(quantized=True), PIXELS, accumulate=2
+        graphdefs, optax.sgd(1.0), stage_config(quantized=True), PIXELS, accumulate=2
     )
-    state, _ = step(create_state(params, others, optax.sgd(1.0)), data, None)
+    state, _ = step(create_state(params, batch_stats, optax.sgd(1.0)), data, None)
     moved = jax.tree.map(lambda new, old: new - old, state.params, params)
-    for name, value in flatten(expected).items():
-        np.testing.assert_allclose(flatten(moved)[name], value, rtol=1e-7, atol=1e-9)
+    for name, value in by_path(expected).items():
+        np.testing.assert_allclose(by_path(moved)[name], value, rtol=1e-7, atol=1e-9)
 
 
 def test_groups_have_batch_statistics_of_their_own(x64):
-    network, params, others = take_apart(tiny())
+    graphdefs, params, batch_stats = split_model(tiny())
     images = PIXELS(batch()["image"])
-    run = jax.jit(lambda images: forward(network.train, params, others, images))
-    logits, grouped = forward_in_groups(network.train, params, others, images, 4)
+    run = jax.jit(lambda images: forward(graphdefs.train, params, batch_stats, images))
+    logits, grouped = forward_in_groups(graphdefs.train, params, batch_stats, images, 4)
     parts = [run(images[i : i + 4]) for i in (0, 4, 8, 12)]
     np.testing.assert_allclose(logits, jnp.concatenate([p[0] for p in parts]), rtol=1e-9)
     means = jax.tree.map(lambda *v: sum(v) / 4, *(p[1] for p in parts))
-    for name, value in flatten(means).items():
-        np.testing.assert_allclose(flatten(grouped)[name], value, rtol=1e-9)
+    for name, value in by_path(means).items():
+        np.testing.assert_allclose(by_path(grouped)[name], value, rtol=1e-9)
 
 
 def test_one_device_eight_and_fsdp_compute_the_same_in_a_quarter_of_the_bytes(x64):
@@ -151,13 +151,13 @@ def test_one_device_eight_and_fsdp_compute_the_same_in_a_quarter_of_the_bytes(x6
 
 
 def test_evaluation_counts_every_image_once_and_padding_never(x64):
-    network, params, others = take_apart(tiny())
-    evaluate = make_eval_step(network, PIXELS)
+    graphdefs, params, batch_stats = split_model(tiny())
+    evaluate = make_eval_step(graphdefs, PIXELS)
     data = batch()
-    whole = evaluate(params, others, {**data, "weight": jnp.ones(BATCH)})
+    whole = evaluate(params, batch_stats, {**data, "weight": jnp.ones(BATCH)})
     weight = jnp.arange(BATCH) < 10
-    part = evaluate(params, others, {**data, "weight": weight.astype(jnp.float32)})
-    logits, _ = forward(network.eval, params, others, PIXELS(data["image"]))
+    part = evaluate(params, batch_stats, {**data, "weight": weight.astype(jnp.float32)})
+    logits, _ = forward(graphdefs.eval, params, batch_stats, PIXELS(data["image"]))
     right = jnp.argmax(logits, -1) == data["label"]
     assert int(whole["top1"]) == int(right.sum())
     assert int(part["top1"]) == int(right[:10].sum())

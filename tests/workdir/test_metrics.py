@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from n2uq_jax.training.metrics import MetricsWriter, read_metrics
+from n2uq_jax.workdir.metrics import MetricsWriter, read_metrics
 
 
 @pytest.fixture

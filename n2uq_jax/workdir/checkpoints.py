@@ -9,7 +9,7 @@ import jax
 import orbax.checkpoint as ocp
 from etils import epath
 
-from n2uq_jax.training.state import flatten
+from n2uq_jax.paths import by_path
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ class Checkpoints:
             step,
             args=ocp.args.Composite(
                 data=ocp.args.JsonSave(dict(data)),
-                **{name: ocp.args.StandardSave(flatten(item)) for name, item in items.items()},
+                **{name: ocp.args.StandardSave(by_path(item)) for name, item in items.items()},
             ),
             metrics=None if metrics is None else dict(metrics),
         )
@@ -104,7 +104,7 @@ class Checkpoints:
             steps = [best_step, *(s for s in steps if s != best_step)]
         templates = {
             name: ocp.args.StandardRestore(
-                jax.tree.map(ocp.utils.to_shape_dtype_struct, flatten(item))
+                jax.tree.map(ocp.utils.to_shape_dtype_struct, by_path(item))
             )
             for name, item in like.items()
         }
@@ -126,7 +126,7 @@ class Checkpoints:
                 continue
             items = {
                 name: jax.tree.unflatten(
-                    jax.tree.structure(item), [restored[name][key] for key in flatten(item)]
+                    jax.tree.structure(item), [restored[name][key] for key in by_path(item)]
                 )
                 for name, item in like.items()
             }

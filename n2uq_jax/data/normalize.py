@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 
-def normalise(
+def normalize(
     image: jax.Array, mean: Sequence[float], std: Sequence[float], dtype: DTypeLike = jnp.float32
 ) -> jax.Array:
     """Scales pixels to zero mean and unit deviation: (image / 255 − mean) / std.
@@ -30,15 +30,15 @@ def normalise(
       ValueError: `mean` or `std` do not have C entries, or `std` holds a zero.
     """
     if image.dtype != jnp.uint8:
-        raise TypeError(f"normalise: image has dtype {image.dtype}, expected uint8")
+        raise TypeError(f"normalize: image has dtype {image.dtype}, expected uint8")
     channels = image.shape[-1]
     if len(mean) != channels or len(std) != channels:
         raise ValueError(
-            f"normalise: image of shape {image.shape} has {channels} channels, "
+            f"normalize: image of shape {image.shape} has {channels} channels, "
             f"but mean has {len(mean)} and std {len(std)} entries"
         )
     if any(value == 0 for value in std):
-        raise ValueError(f"normalise: std holds a zero: {tuple(std)}")
+        raise ValueError(f"normalize: std holds a zero: {tuple(std)}")
     compute = jnp.promote_types(jnp.float32, dtype)
     shape = (1,) * (image.ndim - 1) + (channels,)
     mean_array = jnp.asarray(mean, compute).reshape(shape)

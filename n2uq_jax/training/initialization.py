@@ -11,13 +11,13 @@ from ml_collections import ConfigDict
 
 from n2uq_jax import models
 from n2uq_jax.data import Dataset
-from n2uq_jax.training.state import flatten
-from n2uq_jax.training.workdir import load
+from n2uq_jax.paths import by_path
+from n2uq_jax.workdir.model import load
 
 logger = logging.getLogger(__name__)
 
 
-def initialise(model: nnx.Module, source: str, trained: Mapping[str, nnx.Module]) -> None:
+def initialize(model: nnx.Module, source: str, trained: Mapping[str, nnx.Module]) -> None:
     """Gives a network its first parameters.
 
     Args:
@@ -60,7 +60,7 @@ def copy_shared_state(source: nnx.Module, target: nnx.Module) -> None:
       ValueError: if the source has state that the target has not, in name or in shape.
     """
     state = nnx.state(target)
-    mine, theirs = flatten(state), flatten(nnx.state(source))
+    mine, theirs = by_path(state), by_path(nnx.state(source))
     unknown = [
         f"{name} {value.shape}"
         for name, value in theirs.items()

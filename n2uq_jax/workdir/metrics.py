@@ -1,4 +1,4 @@
-"""Where measurements go: a JSON-lines file, TensorBoard event files, a progress bar."""
+"""Where measurements go: a JSON-lines file and TensorBoard event files."""
 
 import json
 import math
@@ -6,9 +6,6 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 
 class MetricsWriter:
@@ -92,15 +89,3 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
             if number < len(lines):
                 raise ValueError(f"{path}, line {number} is no JSON: {line!r}") from error
     return measurements
-
-
-def progress_bar(console: Console) -> Progress:
-    """Returns a progress bar whose tasks have a text field ``status``."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(compact=True),
-        TextColumn("{task.fields[status]}"),
-        console=console,
-    )

@@ -16,7 +16,8 @@ from n2uq_jax import data
 from n2uq_jax.report.curves import read_curves
 from n2uq_jax.report.figures import write_figures
 from n2uq_jax.report.size import model_bytes
-from n2uq_jax.training.workdir import load, make_model, open_dataset, read_workdir
+from n2uq_jax.workdir.config_json import read_workdir
+from n2uq_jax.workdir.model import load, make_model, open_dataset
 
 
 def write_report(
@@ -104,4 +105,4 @@ def _sample(contents: dict[str, Any], data_dir: str | None) -> jax.Array:
     config, known = contents["config"], contents["dataset"]
     dataset = open_dataset(config["data"], data_dir)
     batch = next(data.eval_batches(dataset, config["eval_batch_size"]))
-    return data.normalise(jnp.asarray(batch["image"]), known["mean"], known["std"])
+    return data.normalize(jnp.asarray(batch["image"]), known["mean"], known["std"])

@@ -8,7 +8,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from n2uq_jax.training import sharding
-from n2uq_jax.training.checkpoints import CheckpointError, Checkpoints
+from n2uq_jax.workdir.checkpoints import CheckpointError, Checkpoints
 
 
 def items(value):

@@ -7,12 +7,12 @@ from rich.console import Console
 
 from n2uq_jax import data
 from n2uq_jax.nn import BatchNorm, QuantLinear
-from n2uq_jax.report import workdir as module
+from n2uq_jax.report import write as module
 from n2uq_jax.report.__main__ import main
 from n2uq_jax.report.figures import observe, write_figures
-from n2uq_jax.report.workdir import write_report
+from n2uq_jax.report.write import write_report
 from n2uq_jax.training.config import default_config
-from n2uq_jax.training.workdir import open_workdir
+from n2uq_jax.workdir.config_json import open_workdir
 
 
 class Tiny(nnx.Module):

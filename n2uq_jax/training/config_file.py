@@ -1,0 +1,51 @@
+"""Config files: Python files with a ``get_config()``, found by path or by name."""
+
+import runpy
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+
+def find_config(name: str) -> Path:
+    """Finds a config file by path or by name.
+
+    Args:
+      name: a path such as ``configs/digits_w2a2.py``, or a name such as ``digits_w2a2``.
+
+    Returns:
+      The file.
+
+    Raises:
+      FileNotFoundError: if there is none; the message lists the names that exist.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    package = Path(__file__).resolve().parents[1]
+    # An installed package carries the configs inside; a clone has them beside it.
+    folders = [package / "configs", package.parent / "configs"]
+    for folder in folders:
+        candidate = folder / f"{path.stem}.py"
+        if path.name == str(path) and candidate.is_file():
+            return candidate
+    known = sorted({p.stem for folder in folders for p in folder.glob("[a-z]*.py")})
+    raise FileNotFoundError(
+        f"config must be a file or one of {', '.join(known)}; got {name!r}, "
+        f"and {path.absolute()} does not exist."
+    )
+
+
+def load_config(name: str) -> ConfigDict:
+    """Loads a config file and returns what its ``get_config()`` returns.
+
+    Args:
+      name: as for :func:`find_config`.
+
+    Returns:
+      The configuration.
+
+    Raises:
+      FileNotFoundError: if there is no such file.
+      KeyError: if the file has no ``get_config``.
+    """
+    return runpy.run_path(str(find_config(name)))["get_config"]()

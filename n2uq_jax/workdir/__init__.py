@@ -1,0 +1,1 @@
+"""A workdir: what a run leaves behind, and how to read it."""

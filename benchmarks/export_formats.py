@@ -19,13 +19,13 @@ from flax import nnx
 from onnx.utils import Extractor
 
 import n2uq_jax as n2uq
-from n2uq_jax.export import build_program
-from n2uq_jax.export.onnx import to_onnx
-from n2uq_jax.export.program import Execution, IntegerProgram, float_product
-from n2uq_jax.export.qonnx import to_qonnx
-from n2uq_jax.export.stablehlo import to_stablehlo
-from n2uq_jax.export.trace import Op
-from n2uq_jax.export.weights import pack_tensors
+from n2uq_jax.export import IntegerProgram, build_program
+from n2uq_jax.export.artifact.tensors import pack_tensors
+from n2uq_jax.export.formats.onnx.integers import to_onnx
+from n2uq_jax.export.formats.qonnx import to_qonnx
+from n2uq_jax.export.formats.stablehlo import to_stablehlo
+from n2uq_jax.export.program.execution import Execution
+from n2uq_jax.export.trace.graph import Op
 
 Codes = dict[str, np.ndarray]
 
@@ -37,7 +37,7 @@ class FromStem(Execution):
 
     def compute(self, op: Op) -> None:
         """Takes the given output in place of the first convolution."""
-        first = float_product(op, self.names) and self.network.graph.inputs[0] in op.inputs
+        first = op.name == "conv_general_dilated" and self.network.graph.inputs[0] in op.inputs
         if first and self.stem is not None:
             self.env[op.outputs[0]] = self.stem
         else:

@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 
 import n2uq_jax as n2uq
 from n2uq_jax.export import build_program
-from n2uq_jax.export.thresholds import apply
+from n2uq_jax.export.thresholds.thresholds import apply
 from n2uq_jax.report.staircase import draw_panel
 from n2uq_jax.report.style import (
     BLUE,

@@ -17,7 +17,7 @@ _LAZY: dict[str, str] = {
     "conversion": "n2uq_jax.conversion",
     "interop": "n2uq_jax.interop",
     "load": "n2uq_jax.workdir.model",
-    "load_artifact": "n2uq_jax.export.artifact",
+    "load_artifact": "n2uq_jax.export.artifact.folder",
     "optimizer_labels": "n2uq_jax.nn.labels",
     "quantize": "n2uq_jax.conversion.quantize",
     "reestimate_batch_norm": "n2uq_jax.conversion.calibration.batch_norm",

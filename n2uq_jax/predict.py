@@ -28,7 +28,7 @@ def predict(
       FileNotFoundError: if the artifact or an image is missing.
       ValueError: if a file is no image, or the artifact does not say how to preprocess one.
     """
-    from n2uq_jax.export.artifact import load_artifact
+    from n2uq_jax.export.artifact.folder import load_artifact
 
     artifact = load_artifact(directory)
     names = artifact.manifest["class_names"]

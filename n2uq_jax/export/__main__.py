@@ -13,15 +13,6 @@ _STAGE = flags.DEFINE_string("stage", None, "Training stage. Default: the last o
 _IMAGES = flags.DEFINE_integer(
     "images", 1000, "Evaluation images to compare on; 0: noise, and no data set.", lower_bound=0
 )
-_RESIDUAL = flags.DEFINE_enum(
-    "residual", "float", ["float", "int32"], "Arithmetic of residual sums; int32 is not exact."
-)
-_FLOAT_LAYERS = flags.DEFINE_enum(
-    "float_layers",
-    "float",
-    ["float", "int8"],
-    "Arithmetic of first layer and head; int8 is not exact.",
-)
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Where the data are now, if they have moved.")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace an artifact that is there.")
 
@@ -43,8 +34,6 @@ def main(argv: list[str]) -> None:
                 formats=_FORMAT.value,
                 images=_IMAGES.value,
                 stage=_STAGE.value,
-                residual=_RESIDUAL.value,
-                float_layers=_FLOAT_LAYERS.value,
                 data_dir=_DATA_DIR.value,
                 overwrite=_OVERWRITE.value,
                 progress=progress,

@@ -7,27 +7,23 @@ import platform
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
 
 import n2uq_jax
-from n2uq_jax.export.artifact import check_target, write_artifact
-from n2uq_jax.export.build import Progress, build_program, silent
-from n2uq_jax.export.describe import describe
-from n2uq_jax.export.fixed_point import to_fixed_point
-from n2uq_jax.export.int8 import input_ranges, to_int8
-from n2uq_jax.export.program import IntegerProgram
-from n2uq_jax.export.proof import DataComparison, Proof, compare, prove
-from n2uq_jax.export.reference import Model
-from n2uq_jax.export.weights import describe_tensors, pack_tensors, serialise_tensors
+from n2uq_jax.export.artifact.description import describe
+from n2uq_jax.export.artifact.folder import check_target, write_artifact
+from n2uq_jax.export.artifact.tensors import describe_tensors, pack_tensors, serialise_tensors
+from n2uq_jax.export.program.build import build_program
+from n2uq_jax.export.program.program import IntegerProgram
+from n2uq_jax.export.progress import Progress, silent
+from n2uq_jax.export.proof.proof import Proof, prove
+from n2uq_jax.export.trace.reference import Model
 
 FORMATS = ("stablehlo", "onnx", "qonnx")
 """What an artifact can hold beside its weights."""
-
-CALIBRATION_IMAGES = 100
-"""How many images the steps of int8 layers are read off."""
 
 
 class NotEqual(ValueError):
@@ -53,11 +49,6 @@ class Exported:
     def __str__(self) -> str:
         size = self.report["size"]
         lines = [str(self.proof)]
-        if "agreement" in self.report:
-            lines.append(
-                "  with {arithmetic}: {differing:,} of {codes:,} codes differ, "
-                "{differing_top1} of {images:,} top-1".format(**self.report["agreement"])
-            )
         lines += [f"  kept in float: {k}: {why}" for k, why in self.program.unfolded.items()]
         lines.append(
             f"{self.directory}: {size['artifact'] / 1e6:.2f} MB, "
@@ -76,8 +67,6 @@ def export_model(
     preprocessing: dict[str, Any] | None = None,
     class_names: Sequence[str] | None = None,
     source: dict[str, Any] | None = None,
-    residual: Literal["float", "int32"] = "float",
-    float_layers: Literal["float", "int8"] = "float",
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> Exported:
@@ -93,11 +82,6 @@ def export_model(
       preprocessing: how an image becomes the network's input; JSON-able, goes to the manifest.
       class_names: one a logit.
       source: where the network comes from; JSON-able, goes to the manifest.
-      residual: ``"float"`` keeps the network's own arithmetic at residual sums, exactly;
-        ``"int32"`` replaces it by fixed point, whose agreement is measured.
-      float_layers: ``"float"`` keeps the layers that are not quantized, such as the first
-        convolution and the head; ``"int8"`` gives them int8 operands, whose steps are read off
-        ``images`` and whose agreement is measured.
       overwrite: replace an artifact that is there.
       progress: told about each step.
 
@@ -114,15 +98,6 @@ def export_model(
     unknown = set(formats) - set(FORMATS)
     if unknown or not formats:
         raise ValueError(f"formats must be among {', '.join(FORMATS)}; got {sorted(formats)}.")
-    for name, value, other in (
-        ("residual", residual, "int32"),
-        ("float_layers", float_layers, "int8"),
-    ):
-        if value not in ("float", other) or (value == other and set(formats) != {"stablehlo"}):
-            raise ValueError(
-                f'{name} must be "float", or "{other}" with the format stablehlo alone; '
-                f"got {value!r} with {sorted(formats)}."
-            )
     check_target(directory, overwrite)
     image_shape = tuple(image_shape)
     data = "given"
@@ -133,17 +108,6 @@ def export_model(
     proof = prove(program, model, images, progress=progress)
     if proof.tensors or any(edge.differing for edge in proof.edges):
         raise NotEqual(f"nothing was written to {directory}: {proof}")
-    exact, replaced = program, []
-    if residual == "int32":
-        program = to_fixed_point(exact)
-        replaced.append("residual sums in int32")
-    if float_layers == "int8":
-        program = to_int8(program, input_ranges(exact, images[:CALIBRATION_IMAGES]))
-        replaced.append("float layers in int8")
-    agreement = {}
-    if replaced:
-        comparison = compare(program, model, images, progress=progress)
-        agreement["agreement"] = _agreement(comparison, " and ".join(sorted(replaced)))
     packed, packings = pack_tensors(program.tensors)
     files = {"weights.safetensors": serialise_tensors(packed)}
     for i, name in enumerate(formats):
@@ -151,13 +115,12 @@ def export_model(
         files |= _convert(program, name)
     progress("Writing formats", len(formats), len(formats))
     report = {
-        "verdict": "approximate" if replaced else "equal" if proof.ok else "not equal",
+        "verdict": "equal" if proof.ok else "not equal",
         "backend": proof.backend,
         "data": data,
         "accumulators_compared": proof.values,
         "unfolded": dict(program.unfolded),
         "proof": dataclasses.asdict(proof),
-        **agreement,
         "size": {
             "weights": sum(packed[name].nbytes for name in packings),
             "artifact": sum(len(content) for content in files.values()),
@@ -174,8 +137,6 @@ def export_model(
         "class_names": list(class_names) if class_names else None,
         "preprocessing": preprocessing,
         "source": source,
-        "residual": residual,
-        "float_layers": float_layers,
         "tensors": describe_tensors(packed, packings),
         "program": describe(program),
     }
@@ -185,29 +146,17 @@ def export_model(
     return Exported(directory, program, proof, report)
 
 
-def _agreement(comparison: DataComparison, arithmetic: str) -> dict[str, Any]:
-    return {
-        "arithmetic": arithmetic,
-        "images": comparison.images,
-        "codes": sum(layer.codes for layer in comparison.layers.values()),
-        "differing": comparison.differing,
-        "differing_top1": comparison.differing_top1,
-        "largest_logit_difference": comparison.largest_logit_difference,
-        "layers": {name: dataclasses.asdict(layer) for name, layer in comparison.layers.items()},
-    }
-
-
 def _convert(program: IntegerProgram, name: str) -> dict[str, bytes]:
     # Imported here: each format needs packages that the others do not.
     if name == "stablehlo":
-        from n2uq_jax.export.stablehlo import to_stablehlo
+        from n2uq_jax.export.formats.stablehlo import to_stablehlo
 
         return {"model.stablehlo": to_stablehlo(program)}
     if name == "onnx":
-        from n2uq_jax.export.onnx import to_onnx
+        from n2uq_jax.export.formats.onnx.integers import to_onnx
 
         return {"model.onnx": to_onnx(program)}
-    from n2uq_jax.export.qonnx import to_qonnx
+    from n2uq_jax.export.formats.qonnx import to_qonnx
 
     return {"model.qonnx.onnx": to_qonnx(program)}
 

@@ -1,9 +1,14 @@
-"""The progress bar of the command line."""
+"""How far an export has come."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from n2uq_jax.export.build import Progress
+Progress = Callable[[str, int, int], None]
+"""``progress(what, done, total)`` is called as the work goes on."""
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """The :data:`Progress` that nobody sees."""
 
 
 @contextlib.contextmanager

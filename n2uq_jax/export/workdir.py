@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from n2uq_jax import data
-from n2uq_jax.export.artifact import check_target, load_artifact
-from n2uq_jax.export.build import Progress, silent
+from n2uq_jax.export.artifact.folder import check_target, load_artifact
 from n2uq_jax.export.exported import Exported, export_model
+from n2uq_jax.export.progress import Progress, silent
 from n2uq_jax.workdir.config_json import read_workdir
 from n2uq_jax.workdir.model import load, open_dataset
 

@@ -71,7 +71,7 @@ def test_the_top_level_names_are_listed(site):
         ("nn", "QuantConv", ["in_features", "w_bits", "a_bits", "per_channel", "rngs"]),
         ("linen", "Conv", ["w_bits", "a_bits", "signed"]),
         ("conversion", "calibrate", ["model", "batches", "forward", "batch_norm"]),
-        ("export", "export_model", ["model", "directory", "image_shape", "residual"]),
+        ("export", "export_model", ["model", "directory", "image_shape", "images"]),
         ("training", "train", ["config", "workdir"]),
     ],
 )

@@ -7,8 +7,7 @@ from flax import nnx
 
 from n2uq_jax.export import build_program, export_model
 from n2uq_jax.export import exported as module
-
-from .conftest import images
+from tests.export.networks import images
 
 
 def test_report_says_what_was_proven(exported):

@@ -13,8 +13,7 @@ from n2uq_jax.export.workdir import evaluate_artifact, export_workdir
 from n2uq_jax.interop import save_n2uq_state_dict
 from n2uq_jax.training.convert import convert
 from n2uq_jax.training.evaluation import evaluate_workdir
-
-from .conftest import make_unkind
+from tests.export.networks import make_unkind
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""The artifact: an integer program in a folder."""

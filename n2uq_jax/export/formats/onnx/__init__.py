@@ -1,0 +1,1 @@
+"""ONNX: nodes, the float operations, and the model for ONNX Runtime."""

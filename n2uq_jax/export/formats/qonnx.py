@@ -1,0 +1,200 @@
+"""``model.qonnx.onnx``: the program in QONNX, in the conventions that FINN reads."""
+
+import jax.numpy as jnp
+import numpy as np
+from onnx import TensorProto
+
+from n2uq_jax.export.formats.onnx.builder import NotInOnnx, OnnxBuilder
+from n2uq_jax.export.program.execution import threshold_tensors
+from n2uq_jax.export.program.program import IntegerProgram
+from n2uq_jax.export.thresholds.thresholds import is_monotone
+from n2uq_jax.export.trace.graph import Op, Value
+from n2uq_jax.export.trace.network import Product, Quantizer
+from n2uq_jax.quantizers import thresholds
+
+DOMAIN = "qonnx.custom_op.general"
+
+
+def to_qonnx(program: IntegerProgram, *, batch_size: int = 1, codes: bool = False) -> bytes:
+    """Converts a program to QONNX.
+
+    Integers are held in float32, as QONNX does. A product is a ``Conv`` or ``MatMul`` on weights
+    that pass a ``Quant`` of scale 1; codes come out of a ``MultiThreshold``, which counts
+    ``x >= T``, so an integer threshold ``x > t`` becomes ``T = t + 1``. Where a channel decreases,
+    its weights are negated. Convolutions and thresholds have channels first.
+
+    Args:
+      program: the integer program.
+      batch_size: of the model's input; QONNX and FINN want a number.
+      codes: return also the codes of every quantizer, under its name, channels last.
+
+    Returns:
+      The serialised model: ``images``, float32 of shape ``(batch_size, height, width, channels)``,
+      to ``logits``.
+
+    Raises:
+      NotInOnnx: if the network has an operation without a counterpart, or an accumulator beyond the
+        integers of float32.
+    """
+    builder = _Builder(program, batch_size)
+    live = {value for op in builder.ops for value in op.outputs}
+    quantizers = [q for q in builder.network.quantizers if q.codes in live]
+    outputs = {q.name: q.codes for q in quantizers} if codes else {}
+    return builder.model(outputs=outputs, extra_opsets={DOMAIN: 1}).SerializeToString()
+
+
+class _Builder(OnnxBuilder):
+    """Integers in float32; a value is held channels first, channels last, or both."""
+
+    def __init__(self, program: IntegerProgram, batch_size: int):
+        super().__init__(program, batch_size)
+        self._first: dict[Value, str] = {}
+        self._signs = self._signs_of_products()
+
+    def code_type(self, value: Value) -> int:
+        return TensorProto.FLOAT
+
+    def codes(self, value: Value) -> str:
+        return self.floats(value)
+
+    def floats(self, value: Value) -> str:
+        if value not in self.names:
+            self.names[value] = self.channels_last(self._first[value], len(value.shape))
+        return self.names[value]
+
+    def _floats_first(self, value: Value) -> str:
+        if value not in self._first:
+            self._first[value] = self.channels_first(self.names[value], len(value.shape))
+        return self._first[value]
+
+    def _signs_of_products(self) -> dict[Value, np.ndarray]:
+        """Returns, for accumulators that one quantizer alone reads, -1 where a channel falls."""
+        signs = {}
+        for quantizer in self.folded_quantizers:
+            assert quantizer.product is not None
+            value = quantizer.product.accumulator
+            others = [q for q in self.folded_quantizers if q.product is quantizer.product]
+            floats = [op for op in self.ops if value in op.inputs and op not in self._folded]
+            steps = threshold_tensors(self.program.tensors, quantizer.name)["steps"]
+            if len(others) == 1 and not floats and is_monotone(steps):
+                signs[value] = steps[:, 0].astype(np.float32)
+        return signs
+
+    def multiply(self, product: Product) -> None:
+        weight = self.arrays[product.weight].astype(np.float32)
+        low, high = product.accumulator_range(self.arrays[product.weight])
+        if max(-low.min(), high.max()) > 2**24:
+            raise NotInOnnx(f"the accumulators of {product.name} exceed the integers of float32.")
+        weight = weight * self._signs.get(product.accumulator, np.float32(1))
+        x, out = product.op.inputs[0], product.accumulator
+        if product.bilinear.name == "dot_general":
+            self.names[out] = self.node("MatMul", [self.floats(x), self._quantized(weight)])
+            return
+        params = product.bilinear.params
+        if set(params["lhs_dilation"]) != {1}:
+            raise NotInOnnx(f"QONNX export does not know the transposed {product.name}.")
+        kernel = self._quantized(weight.transpose(params["dimension_numbers"].rhs_spec))
+        before, after = zip(*params["padding"], strict=True)
+        self._first[out] = self.node(
+            "Conv",
+            [self._floats_first(x), kernel],
+            hint=product.name,
+            kernel_shape=list(weight.shape[:-2]),
+            strides=list(params["window_strides"]),
+            dilations=list(params["rhs_dilation"]),
+            pads=[*before, *after],
+            group=params["feature_group_count"],
+        )
+
+    def _quantized(self, weight: np.ndarray) -> str:
+        """Adds weight codes as a Quant node: odd integers take a bit more in two's complement."""
+        bits = int(np.abs(weight).max()).bit_length() + 1
+        scalars = [self.constant(np.float32(v)) for v in (1, 0, bits)]
+        return self.node(
+            "Quant",
+            [self.constant(weight, "weight"), *scalars],
+            domain=DOMAIN,
+            signed=1,
+            narrow=0,
+            rounding_mode="ROUND",
+        )
+
+    def apply_thresholds(self, quantizer: Quantizer, product: Product) -> None:
+        arrays = threshold_tensors(self.program.tensors, quantizer.name)
+        points, steps, base = (arrays[k].astype(np.int64) for k in ("points", "steps", "base"))
+        sums, out = product.accumulator, quantizer.codes
+        rank = len(sums.shape)
+        x = self._floats_first(sums)
+        if is_monotone(steps):
+            sign = steps[:, 0]
+            if sums not in self._signs and (sign < 0).any():
+                x = self.node("Mul", [x, self._per_channel(sign, rank)])
+            # acc <= p, the code of a decreasing channel, is -acc >= -p.
+            at_least = np.sort(np.where(sign[:, None] > 0, points + 1, -points), axis=1)
+            codes = self._multi_threshold(x, at_least, quantizer.levels, rank)
+        else:
+            codes = self.node(
+                "Add",
+                [
+                    self.node(
+                        "Sub",
+                        [
+                            self._multi_threshold(x, _repeated(points + 1, steps), 255, rank),
+                            self._multi_threshold(x, _repeated(points + 1, -steps), 255, rank),
+                        ],
+                    ),
+                    self._per_channel(base, rank),
+                ],
+            )
+        if out.shape == sums.shape:
+            self._first[out] = codes
+        else:
+            self.names[out] = self.reshape(self.channels_last(codes, rank), out.shape)
+
+    def _multi_threshold(self, x: str, at_least: np.ndarray, largest: int, rank: int) -> str:
+        return self.node(
+            "MultiThreshold",
+            [x, self.constant(at_least.astype(np.float32), "thresholds")],
+            domain=DOMAIN,
+            out_dtype=f"UINT{int(largest).bit_length()}",
+            data_layout="NCHW" if rank == 4 else "NC",
+        )
+
+    def _per_channel(self, values: np.ndarray, rank: int) -> str:
+        return self.constant(values.astype(np.float32).reshape(-1, *(1,) * (rank - 2)))
+
+    def compute(self, op: Op) -> None:
+        rank = len(op.outputs[0].shape)
+        if op.name != "activation_codes" or rank not in (2, 4):
+            super().compute(op)
+            return
+        x, start, intervals, in_scale = op.inputs
+        u = self.node("Mul", [self.floats(x), self.constant(self._array(in_scale))])
+        levels = np.asarray(thresholds(*(jnp.asarray(self._array(v)) for v in (start, intervals))))
+        at_least = np.nextafter(levels, np.float32(np.inf)).reshape(len(levels), -1).T
+        first = self.channels_first(u, rank)
+        self._first[op.outputs[0]] = self._multi_threshold(first, at_least, len(levels), rank)
+
+    def move(self, op: Op) -> None:
+        inputs = [
+            self.floats(v) if v.constant is None else self.constant(np.float32(v.constant))
+            for v in op.inputs
+        ]
+        operators = {"add": "Add", "sub": "Sub", "mul": "Mul", "neg": "Neg"}
+        if op.name in operators:
+            result = self.node(operators[op.name], inputs)
+        elif op.name in ("convert_element_type", "copy", "name", "optimization_barrier"):
+            result = inputs[0]
+        else:
+            result = self.move_node(op, inputs)
+        self.names[op.outputs[0]] = result
+
+
+def _repeated(at_least: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """Repeats thresholds as often as their positive steps say; fills up with unreachable ones."""
+    rows = [np.repeat(row, np.maximum(step, 0)) for row, step in zip(at_least, steps, strict=True)]
+    width = max(1, *(len(row) for row in rows))
+    padded = np.full((len(rows), width), 2.0**25)
+    for i, row in enumerate(rows):
+        padded[i, : len(row)] = row
+    return padded

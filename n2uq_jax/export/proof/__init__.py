@@ -1,0 +1,1 @@
+"""The proof that an integer program computes what its network does."""

@@ -1,0 +1,1 @@
+"""Integer thresholds, read off the network's own arithmetic."""

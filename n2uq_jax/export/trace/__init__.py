@@ -1,0 +1,1 @@
+"""What a network computes: its trace, and what is understood of it."""

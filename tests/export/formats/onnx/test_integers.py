@@ -1,0 +1,92 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from flax import nnx
+
+from n2uq_jax.export import build_program
+from n2uq_jax.export.formats.onnx.builder import NotInOnnx
+from n2uq_jax.export.formats.onnx.integers import to_onnx
+from n2uq_jax.nn import ActivationQuantizer, QuantConv, QuantLinear
+from tests.export.networks import built, images
+
+
+def run_onnx(serialised, x):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(serialised, options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(None, {"images": x}), strict=True))
+
+
+def assert_same(program, serialised, x):
+    got = run_onnx(serialised, x)
+    logits, codes = program.codes(x)
+    np.testing.assert_allclose(got.pop("logits"), logits, rtol=1e-4, atol=1e-5)
+    assert set(got) == set(codes)
+    for name, expected in codes.items():
+        np.testing.assert_array_equal(got[name], expected, err_msg=name)
+
+
+@pytest.mark.parametrize("n", [1, 7])
+def test_onnx_runtime_gives_the_same_codes(program, n):
+    assert_same(program, to_onnx(program, codes=True), images(n))
+
+
+def test_depthwise_network():
+    program = built("inverted")[1]
+    assert_same(program, to_onnx(program, codes=True), images(9))
+
+
+def test_products_are_matrix_products_of_bytes(program):
+    model = onnx.load_from_string(to_onnx(program))
+    operators = [node.op_type for node in model.graph.node]
+    assert operators.count("MatMulInteger") == 8
+    assert operators.count("Conv") == 1  # the stem
+    assert {opset.domain for opset in model.opset_import} == {""}
+    assert [output.name for output in model.graph.output] == ["logits"]
+    names = {t.name: t for t in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "MatMulInteger":
+            assert names[node.input[1]].data_type == onnx.TensorProto.INT8
+
+
+class Odd(nnx.Module):
+    """Eight bits, groups, dilation, signed codes and a matrix product."""
+
+    def __init__(self, rngs):
+        self.wide = QuantConv(
+            4, 8, (3, 3), w_bits=8, a_bits=8, kernel_dilation=2, padding=2, rngs=rngs
+        )
+        self.grouped = QuantConv(
+            8, 8, (3, 3), 2, w_bits=2, a_bits=3, feature_group_count=2, signed=True, rngs=rngs
+        )
+        self.linear = QuantLinear(8, 5, w_bits=4, a_bits=4, rngs=rngs)
+
+    def __call__(self, x):
+        x = self.grouped(self.wide(x))
+        return self.linear(jnp.max(x, (1, 2)))
+
+
+def test_odd_layers():
+    shape = (7, 7, 4)
+    program = build_program(Odd(nnx.Rngs(0)), shape)
+    assert_same(program, to_onnx(program, codes=True), images(5, shape))
+
+
+class Unknown(nnx.Module):
+    def __init__(self, rngs):
+        self.linear = QuantLinear(4, 5, w_bits=2, a_bits=2, rngs=rngs)
+        self.quantizer = ActivationQuantizer(2)
+
+    def __call__(self, x):
+        return jnp.sort(self.linear(x).mean((1, 2)))
+
+
+def test_unknown_float_operations_are_named():
+    program = build_program(Unknown(nnx.Rngs(0)), (2, 2, 4))
+    with pytest.raises(NotInOnnx, match="does not know"):
+        to_onnx(program)
+    assert jax.default_backend() == "cpu"

@@ -1,0 +1,120 @@
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from n2uq_jax.export import prove
+from n2uq_jax.export.program.build import compute_constants, trace_network
+from n2uq_jax.export.program.execution import threshold_tensors
+from n2uq_jax.export.proof.proof import count_differing
+from n2uq_jax.export.thresholds.chain import compile_chain
+from n2uq_jax.export.trace.reference import evaluation_function
+from tests.export.networks import NETWORKS, built, images
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_program_equals_network(name):
+    _, shape, folded = NETWORKS[name]
+    model, program = built(name)
+    x = images(96, shape)
+    proof = prove(program, model, x, batch_size=40)
+
+    assert {edge.quantizer: edge.product for edge in proof.edges} == folded
+    assert proof.ok
+    assert str(proof).startswith("integer program on cpu: EQUAL")
+    assert proof.data.images == 96
+    assert set(proof.data.layers) == {*folded, *program.unfolded}
+    assert all(layer.largest_share < 0.95 for layer in proof.data.layers.values())
+    assert proof.data.plain_flips == 0
+    for edge in proof.edges:
+        channels = sum(edge.channels.values())
+        assert edge.values <= channels * (edge.high - edge.low + 1)
+        assert edge.values > 20 * channels
+    kinds = {kind for edge in proof.edges for kind in edge.channels}
+    assert kinds == {"increasing", "decreasing", "constant", "not monotone"}
+
+    function, parameters = evaluation_function(model)
+    logits = jax.jit(function)(parameters, x[:40])
+    np.testing.assert_allclose(program(x[:40]), logits, rtol=1e-5, atol=1e-6, strict=True)
+
+
+def mutated(program, name, change):
+    array = program.tensors[name].copy()
+    change(array)
+    return dataclasses.replace(program, tensors={**program.tensors, name: array})
+
+
+QUANTIZER = "stages/1/0/units/1/conv/input_quantizer"
+
+
+@pytest.fixture(scope="module")
+def chain(model):
+    function, parameters = evaluation_function(model)
+    network = trace_network(function, parameters, (8, 8, 1))
+    constants = compute_constants(network, parameters)
+    (quantizer,) = [q for q in network.quantizers if q.name == QUANTIZER]
+    by_value = {network.constants[name]: array for name, array in constants.items()}
+    return compile_chain(
+        network, quantizer, constants[f"{quantizer.product.name}/weight"], by_value
+    )
+
+
+def thresholds_inside(program, chain):
+    """Returns copies of the threshold arrays, and the place of each that is inside the range."""
+    arrays = {k: v.copy() for k, v in threshold_tensors(program.tensors, QUANTIZER).items()}
+    inside = (arrays["points"] > chain.low[:, None]) & (arrays["points"] < chain.high[:, None] - 1)
+    return arrays, np.argwhere(inside & (arrays["steps"] != 0))
+
+
+def test_every_moved_threshold_is_caught(program, chain):
+    arrays, places = thresholds_inside(program, chain)
+    assert count_differing(chain, arrays) == 0
+    assert len(places) > 10
+    for place in map(tuple, places):
+        for by in (-1, 1):
+            arrays["points"][place] += by
+            assert count_differing(chain, arrays) > 0
+            arrays["points"][place] -= by
+    assert count_differing(chain, arrays) == 0
+
+
+def test_every_flipped_direction_is_caught(program, chain):
+    arrays, places = thresholds_inside(program, chain)
+    for channel in set(places[:, 0]):
+        arrays["steps"][channel] *= -1
+        assert count_differing(chain, arrays) > 0
+        arrays["steps"][channel] *= -1
+
+
+def test_proof_names_what_differs(program, model):
+    tensors = {name: array.copy() for name, array in program.tensors.items()}
+    tensors[f"{QUANTIZER}/points"] += 1
+    weight, bias = "stages/2/0/units/0/conv/weight", "norm/bias"
+    tensors[weight][0, 1, 2, 3] ^= 2
+    tensors[bias][0] = np.nextafter(tensors[bias][0], np.float32(9))
+    proof = prove(dataclasses.replace(program, tensors=tensors), model, images(64))
+    assert proof.tensors == sorted([weight, bias])
+    assert [edge.differing > 0 for edge in proof.edges] == [False, True, False]
+    assert proof.data.differing > 0
+    assert not proof.ok
+    assert "NOT EQUAL" in str(proof)
+    assert "2 differ" in str(proof)
+
+
+def test_dropped_weight_bit_alone_is_caught(program, model):
+    name = "stages/2/0/units/0/conv/weight"
+    weight = program.tensors[name].copy()
+    weight[0, 1, 2, 3] ^= 2
+    changed = dataclasses.replace(program, tensors={**program.tensors, name: weight})
+    x = images(64)
+    before, after = program.codes(x)[1], changed.codes(x)[1]
+    differing = {k for k in before if (np.asarray(before[k]) != np.asarray(after[k])).any()}
+    assert differing == {"stages/2/0/units/1/conv/input_quantizer"}
+
+
+def test_images_must_fit(program, model):
+    with pytest.raises(ValueError, match=r"images must have shape \(n, 8, 8, 1\), got \(2, 8, 8"):
+        prove(program, model, images(2, (8, 8, 3)))
+    with pytest.raises(ValueError, match="images must have shape"):
+        prove(program, model, images(0))

@@ -1,0 +1,79 @@
+import importlib
+
+import numpy as np
+from flax import nnx
+
+from n2uq_jax.export import build_program, prove
+from n2uq_jax.export.program.build import compute_constants, trace_network
+from n2uq_jax.export.thresholds.chain import compile_chain
+from n2uq_jax.export.thresholds.folding import fold
+from n2uq_jax.export.thresholds.monotone import directions
+from n2uq_jax.export.trace.reference import evaluation_function
+from n2uq_jax.nn import QuantConv, RPReLU
+from tests.export.networks import images
+
+
+def test_directions_agree_with_enumeration(model):
+    function, parameters = evaluation_function(model)
+    network = trace_network(function, parameters, (8, 8, 1))
+    constants = compute_constants(network, parameters)
+    by_value = {network.constants[name]: array for name, array in constants.items()}
+    told, untold = 0, 0
+    for quantizer in network.quantizers:
+        if quantizer.product is None:
+            continue
+        weight = constants[f"{quantizer.product.name}/weight"]
+        chain = compile_chain(network, quantizer, weight, by_value)
+        kinds = fold(chain, quantizer.levels).kinds()
+        signs = directions(network.graph, quantizer, by_value)
+        slopes = parameters[quantizer.name.replace("conv/input_quantizer", "activation/slope")]
+        np.testing.assert_array_equal(np.isnan(signs), np.asarray(slopes) < 0)
+        for kind, sign in zip(kinds, signs, strict=True):
+            allowed = {
+                1: ("increasing", "constant"),
+                -1: ("decreasing", "constant"),
+                0: ("constant",),
+            }
+            if np.isnan(sign):
+                untold += 1
+            else:
+                told += 1
+                assert kind in allowed[int(sign)]
+    assert told > 20
+    assert untold > 5
+
+
+class Pair(nnx.Module):
+    """At 8 bits, accumulators of up to 288 * 255 * 255: beyond enumeration and exact floats."""
+
+    def __init__(self, bits, slope, rngs):
+        shared = {"w_bits": bits, "a_bits": bits, "padding": 1, "rngs": rngs}
+        self.first = QuantConv(32, 8, (3, 3), **shared)
+        self.activation = RPReLU(8, slope_init=nnx.initializers.constant(slope), rngs=rngs)
+        self.second = QuantConv(8, 4, (3, 3), **shared)
+
+    def __call__(self, x):
+        return self.second(self.activation(self.first(x))).mean((1, 2))
+
+
+def test_eight_bits_are_bisected_and_proven():
+    model = Pair(8, 0.25, nnx.Rngs(0))
+    program = build_program(model, (6, 6, 32))
+    assert program.folded == {"second/input_quantizer": 255}
+    proof = prove(program, model, images(20, (6, 6, 32)))
+    assert proof.ok
+    (edge,) = proof.edges
+    assert edge.method == "bisection"
+    assert edge.high - edge.low > 2**22
+    assert edge.values == 8 * (2 * 255 + 2)
+
+
+def test_negative_slopes_beyond_enumeration_stay_float_and_exact(monkeypatch):
+    monkeypatch.setattr(
+        importlib.import_module("n2uq_jax.export.thresholds.folding"), "MAX_ENUMERATED", 100
+    )
+    model = Pair(2, -0.25, nnx.Rngs(0))
+    program = build_program(model, (6, 6, 32))
+    assert program.folded == {}
+    assert "not monotone for certain" in program.unfolded["second/input_quantizer"]
+    assert prove(program, model, images(20, (6, 6, 32))).ok

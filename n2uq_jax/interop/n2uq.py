@@ -7,7 +7,7 @@ from flax import nnx
 
 from n2uq_jax.interop import state_dict
 from n2uq_jax.interop.state_dict import Constant, Entry, StateDict, Tensor, vector
-from n2uq_jax.models.blocks import ConvUnit
+from n2uq_jax.models.forms import PreActivationUnit
 from n2uq_jax.models.mobilenet_v2 import MobileNetV2
 from n2uq_jax.models.resnet import ResNet
 from n2uq_jax.nn import PACT, ActivationQuantizer, QuantConv, RPReLU
@@ -96,7 +96,7 @@ def _mobilenet_v2(m: MobileNetV2) -> Iterator[Entry]:
     yield from state_dict.linear("fc", m.head)
 
 
-def _quantized(block: str, n: int, unit: ConvUnit) -> Iterator[Entry]:
+def _quantized(block: str, n: int, unit: PreActivationUnit) -> Iterator[Entry]:
     yield from _quantizer(f"{block}.quan{n}", unit.conv)
     yield from _conv(f"{block}.conv{n}", unit.conv)
     yield from state_dict.batch_norm(f"{block}.bn{n}", unit.norm)

@@ -1,5 +1,6 @@
-"""The N2UQ MobileNetV2."""
+"""MobileNetV2: one description for every form, and the paper's form of it."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -8,7 +9,8 @@ from flax import nnx
 from flax.typing import Dtype
 
 from n2uq_jax.isolation import boundary
-from n2uq_jax.models.blocks import ConvUnit, Precision, conv
+from n2uq_jax.models.forms import Form, PreActivation
+from n2uq_jax.models.layers import ConvShape, Precision, conv
 from n2uq_jax.nn import PACT, BatchNorm
 
 GROUPS = (
@@ -22,55 +24,69 @@ GROUPS = (
 )
 """Expansion, channels, number of blocks and stride of the first, for each group of blocks."""
 
-STEM_FEATURES = 32
-LAST_FEATURES = 1280
+LAST_CONV = ConvShape(GROUPS[-1][1], 1280, 1)
+"""The convolution between the last block and the head."""
 
 
-def block_shapes() -> list[tuple[int, int, int, int]]:
-    """Returns the input channels, output channels, expansion and stride of every block."""
-    shapes = []
-    features = STEM_FEATURES
+def stem_conv(in_features: int = 3) -> ConvShape:
+    """Returns the first convolution, of images with ``in_features`` channels."""
+    return ConvShape(in_features, 32, 3, 2)
+
+
+def block_shapes() -> list[list[ConvShape]]:
+    """Returns the convolutions of every block, in order.
+
+    Reference:
+      Sandler et al., "MobileNetV2", CVPR 2018, Table 2.
+    """
+    blocks, features = [], stem_conv().out_features
     for expansion, width, repeats, stride in GROUPS:
         for j in range(repeats):
-            shapes.append((features, width, expansion, stride if j == 0 else 1))
+            blocks.append(inverted_block(features, width, expansion, stride if j == 0 else 1))
             features = width
-    return shapes
+    return blocks
 
 
-class InvertedResidual(nnx.Module):
-    """A widening 1x1, a depthwise 3x3 and a narrowing 1x1 unit, and their sum with the input.
-
-    The sum is there where the shape does not change, and nothing follows it.
+def inverted_block(
+    in_features: int, out_features: int, expansion: int, stride: int
+) -> list[ConvShape]:
+    """Returns the widening 1x1, the depthwise 3x3 and the narrowing 1x1 convolution of a block.
 
     Args:
       in_features: input channels.
       out_features: output channels.
-      expansion: the depthwise unit has this many times ``in_features`` channels.
-      stride: of the depthwise unit.
-      precision: bit widths and dtypes.
+      expansion: the depthwise convolution has this many times ``in_features`` channels.
+      stride: of the depthwise convolution, in pixels.
+
+    Returns:
+      The three shapes.
+
+    Reference:
+      Sandler et al., "MobileNetV2", CVPR 2018, Table 1.
+    """
+    hidden = expansion * in_features
+    return [
+        ConvShape(in_features, hidden, 1),
+        ConvShape(hidden, hidden, 3, stride, groups=hidden),
+        ConvShape(hidden, out_features, 1),
+    ]
+
+
+class InvertedResidual(nnx.Module):
+    """Units, and their sum with the input where the shape does not change.
+
+    Nothing follows the sum.
+
+    Args:
+      shapes: the convolutions of the units, in order.
+      form: makes the units.
       rngs: the key stream ``params``.
     """
 
-    def __init__(
-        self,
-        in_features: int,
-        out_features: int,
-        expansion: int,
-        stride: int,
-        *,
-        precision: Precision,
-        rngs: nnx.Rngs,
-    ):
-        hidden = expansion * in_features
-        shared: dict[str, Any] = {"precision": precision, "rngs": rngs}
-        self.units = nnx.List(
-            [
-                ConvUnit(in_features, hidden, 1, **shared),
-                ConvUnit(hidden, hidden, 3, stride, groups=hidden, **shared),
-                ConvUnit(hidden, out_features, 1, **shared),
-            ]
-        )
-        self.residual = stride == 1 and in_features == out_features
+    def __init__(self, shapes: Sequence[ConvShape], *, form: Form, rngs: nnx.Rngs):
+        self.units = form.units(shapes, rngs=rngs)
+        same = shapes[0].in_features == shapes[-1].out_features
+        self.residual = same and all(shape.stride == 1 for shape in shapes)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps ``(batch, height, width, in_features)`` to ``(batch, ..., out_features)``."""
@@ -80,7 +96,44 @@ class InvertedResidual(nnx.Module):
         return boundary(x + y if self.residual else y)
 
 
-class MobileNetV2(nnx.Module):
+class InvertedResidualNetwork(nnx.Module):
+    """Inverted residual blocks; a form adds its ``stem``, its ``last`` convolution and ``head``.
+
+    Args:
+      blocks: the convolutions of every block.
+      form: makes the blocks.
+      rngs: the key stream ``params``.
+    """
+
+    stem: Callable[[jax.Array], jax.Array]
+    last: Callable[[jax.Array], jax.Array]
+    head: Any
+
+    def __init__(self, blocks: Sequence[Sequence[ConvShape]], *, form: Form, rngs: nnx.Rngs):
+        self.blocks = nnx.List(
+            [InvertedResidual(shapes, form=form, rngs=rngs) for shapes in blocks]
+        )
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Classifies.
+
+        Args:
+          images: normalized images, float, shape ``(batch, height, width, in_features)``.
+
+        Returns:
+          Logits, shape ``(batch, num_classes)``.
+        """
+        x = self.stem(images)
+        for block in self.blocks:
+            x = block(x)
+        return self.classify(x)
+
+    def classify(self, x: jax.Array) -> jax.Array:
+        """Maps the last block's output ``(batch, height, width, features)`` to logits."""
+        return self.head(self.last(x).mean((1, 2)))
+
+
+class MobileNetV2(InvertedResidualNetwork):
     """MobileNetV2 of pre-activation N2UQ blocks, depthwise convolutions quantized too.
 
     The first convolution, with a ReLU6 behind its normalization, and the last linear layer stay
@@ -90,12 +143,15 @@ class MobileNetV2(nnx.Module):
     Args:
       in_features: channels of the images.
       num_classes: number of logits.
-      w_bits: bit width of the weights; None (with ``a_bits``) for the float twin: the same
+      w_bits: bit width of the weights, 1 to 8; None (with ``a_bits``) for the float twin: the same
         topology with no quantizers.
-      a_bits: bit width of the activations.
+      a_bits: bit width of the activations, 1 to 8.
       dtype: dtype of the computation.
       param_dtype: dtype of the parameters.
       rngs: the key stream ``params``.
+
+    Raises:
+      ValueError: if one bit width is None and the other is not, or one is not in 1 to 8.
 
     Reference:
       Sandler et al., "MobileNetV2", CVPR 2018; Liu et al., "Nonuniform-to-Uniform Quantization",
@@ -115,27 +171,20 @@ class MobileNetV2(nnx.Module):
     ):
         precision = Precision(w_bits, a_bits, dtype, param_dtype)
         shared: dict[str, Any] = {"precision": precision, "rngs": rngs}
-        self.conv = conv(in_features, STEM_FEATURES, 3, 2, quantized=False, **shared)
-        self.norm = BatchNorm(STEM_FEATURES, rngs=rngs, **precision.dtypes)
-        self.blocks = nnx.List([InvertedResidual(*shape, **shared) for shape in block_shapes()])
-        features = GROUPS[-1][1]
+        first, form = stem_conv(in_features), PreActivation(precision)
+        self.conv = conv(first, quantized=False, **shared)
+        self.norm = BatchNorm(first.out_features, rngs=rngs, **precision.dtypes)
+        super().__init__(block_shapes(), form=form, rngs=rngs)
         self.last_activation = nnx.relu if a_bits is None else PACT(a_bits, param_dtype=param_dtype)
-        self.last_conv = conv(features, LAST_FEATURES, 1, quantize_input=False, **shared)
-        self.last_norm = BatchNorm(LAST_FEATURES, rngs=rngs, **precision.dtypes)
-        self.head = nnx.Linear(LAST_FEATURES, num_classes, rngs=rngs, **precision.dtypes)
+        self.last_conv = conv(LAST_CONV, quantize_input=False, **shared)
+        self.last_norm = BatchNorm(LAST_CONV.out_features, rngs=rngs, **precision.dtypes)
+        self.head = form.head(LAST_CONV.out_features, num_classes, rngs=rngs)
 
-    def __call__(self, images: jax.Array) -> jax.Array:
-        """Classifies.
+    def stem(self, images: jax.Array) -> jax.Array:
+        """Maps images to the input of the first block."""
+        return boundary(nnx.relu6(self.norm(self.conv(images))))
 
-        Args:
-          images: normalized images, shape ``(batch, height, width, in_features)``.
-
-        Returns:
-          Logits, shape ``(batch, num_classes)``.
-        """
-        x = boundary(nnx.relu6(self.norm(self.conv(images))))
-        for block in self.blocks:
-            x = block(x)
+    def last(self, x: jax.Array) -> jax.Array:
+        """Maps the last block's output to the features that are averaged."""
         x = self.last_conv(self.last_activation(x))  # type: ignore[arg-type]
-        x = nnx.relu6(self.last_norm(x))
-        return self.head(x.mean((1, 2)))
+        return nnx.relu6(self.last_norm(x))

@@ -8,9 +8,10 @@ from flax import nnx
 
 from n2uq_jax import models
 from n2uq_jax.export import build_program
-from n2uq_jax.models.blocks import Precision
-from n2uq_jax.models.mobilenet_v2 import InvertedResidual
-from n2uq_jax.models.resnet import ResNet
+from n2uq_jax.models.forms import PreActivation
+from n2uq_jax.models.layers import Precision
+from n2uq_jax.models.mobilenet_v2 import InvertedResidual, inverted_block
+from n2uq_jax.models.resnet import ResNet, ResNetShape
 
 
 def make_unkind(model, seed=0):
@@ -45,12 +46,12 @@ class Inverted(nnx.Module):
     """Two inverted residual blocks, the second with a sum, between a float stem and head."""
 
     def __init__(self, bits, rngs):
-        precision = Precision(bits, bits)
+        form = PreActivation(Precision(bits, bits))
         self.conv = nnx.Conv(1, 8, (3, 3), padding=1, rngs=rngs)
         self.blocks = nnx.List(
             [
-                InvertedResidual(8, 8, 2, 2, precision=precision, rngs=rngs),
-                InvertedResidual(8, 8, 3, 1, precision=precision, rngs=rngs),
+                InvertedResidual(inverted_block(8, 8, 2, 2), form=form, rngs=rngs),
+                InvertedResidual(inverted_block(8, 8, 3, 1), form=form, rngs=rngs),
             ]
         )
         self.head = nnx.Linear(8, 5, rngs=rngs)
@@ -73,10 +74,7 @@ def resnet8():
 def bottlenecks():
     return make_unkind(
         ResNet(
-            "bottleneck",
-            (1, 2),
-            (8, 8),
-            in_features=1,
+            ResNetShape("bottleneck", (1, 2), (8, 8), in_features=1),
             num_classes=7,
             w_bits=2,
             a_bits=2,

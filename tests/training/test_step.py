@@ -4,7 +4,7 @@ import numpy as np
 import optax
 from flax import nnx
 
-from n2uq_jax.models.resnet import ResNet
+from n2uq_jax.models.resnet import ResNet, ResNetShape
 from n2uq_jax.paths import by_path
 from n2uq_jax.training import sharding
 from n2uq_jax.training.config import stage_config
@@ -22,11 +22,7 @@ BATCH = 16
 def tiny(bits=2):
     """Two blocks with random parameters, so that no value sits on a kink by construction."""
     model = ResNet(
-        "basic",
-        [1, 1],
-        [8, 16],
-        stem="small",
-        in_features=1,
+        ResNetShape("basic", (1, 1), (8, 16), stem="small", in_features=1),
         num_classes=3,
         w_bits=bits,
         a_bits=bits,

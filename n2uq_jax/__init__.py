@@ -1,31 +1,60 @@
 """Very-low-bit neural networks in JAX: learned thresholds, uniform levels, integer export."""
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from n2uq_jax import models as models
 from n2uq_jax import nn as nn
 from n2uq_jax import quantizers as quantizers
 from n2uq_jax.arithmetic import selftest as selftest
+from n2uq_jax.nn import optimizer_labels as optimizer_labels
 
 __version__ = "0.1.0.dev0"
 
-# Imported on first use, so that `import n2uq_jax` needs jax, flax and numpy alone.
-_LAZY: dict[str, str] = {
-    "Rule": "n2uq_jax.conversion.rules",
-    "calibrate": "n2uq_jax.conversion.calibration.calibrate",
-    "conversion": "n2uq_jax.conversion",
-    "interop": "n2uq_jax.interop",
+if TYPE_CHECKING:
+    from n2uq_jax import conversion as conversion
+    from n2uq_jax import data as data
+    from n2uq_jax import export as export
+    from n2uq_jax import interop as interop
+    from n2uq_jax import report as report
+    from n2uq_jax import training as training
+    from n2uq_jax import workdir as workdir
+    from n2uq_jax.conversion import Rule as Rule
+    from n2uq_jax.conversion import calibrate as calibrate
+    from n2uq_jax.conversion import quantize as quantize
+    from n2uq_jax.conversion import reestimate_batch_norm as reestimate_batch_norm
+    from n2uq_jax.export import export_model as export_model
+    from n2uq_jax.export import load_artifact as load_artifact
+    from n2uq_jax.report.cost import cost as cost
+    from n2uq_jax.workdir.model import load as load
+
+# The same, imported on first use: `import n2uq_jax` needs jax, flax and numpy alone.
+_LAZY = {
+    "conversion": "n2uq_jax",
+    "data": "n2uq_jax",
+    "export": "n2uq_jax",
+    "interop": "n2uq_jax",
+    "report": "n2uq_jax",
+    "training": "n2uq_jax",
+    "workdir": "n2uq_jax",
+    "Rule": "n2uq_jax.conversion",
+    "calibrate": "n2uq_jax.conversion",
+    "quantize": "n2uq_jax.conversion",
+    "reestimate_batch_norm": "n2uq_jax.conversion",
+    "export_model": "n2uq_jax.export",
+    "load_artifact": "n2uq_jax.export",
+    "cost": "n2uq_jax.report.cost",
     "load": "n2uq_jax.workdir.model",
-    "load_artifact": "n2uq_jax.export.artifact.folder",
-    "optimizer_labels": "n2uq_jax.nn.labels",
-    "quantize": "n2uq_jax.conversion.quantize",
-    "reestimate_batch_norm": "n2uq_jax.conversion.calibration.batch_norm",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        module = importlib.import_module(_LAZY[name])
-        return module if module.__name__ == f"{__name__}.{name}" else getattr(module, name)
-    raise AttributeError(f"module 'n2uq_jax' has no attribute {name!r}")
+    if name not in _LAZY:
+        raise AttributeError(f"module 'n2uq_jax' has no attribute {name!r}")
+    if _LAZY[name] == __name__:
+        return importlib.import_module(f"{__name__}.{name}")
+    return getattr(importlib.import_module(_LAZY[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY} - {"TYPE_CHECKING", "Any", "importlib"})

@@ -1,14 +1,11 @@
-"""Classifies images with an integer model: ``python -m n2uq_jax.predict --artifact A IMAGE…``."""
+"""Classifies images with an integer model; ``python -m n2uq_jax.predict`` is ``n2uq predict``."""
 
 import os
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from absl import app, flags
-
-_ARTIFACT = flags.DEFINE_string("artifact", None, "A folder that n2uq_jax.export wrote.")
-_TOP = flags.DEFINE_integer("top", 5, "Classes to print for each image.", lower_bound=1)
 
 
 def predict(
@@ -91,18 +88,7 @@ def _center_crop(image, shorter_side: int, size: Sequence[int]):
     return resized.crop((left, top, left + size[1], top + size[0]))
 
 
-def main(argv: list[str]) -> None:
-    """Reads the flags, classifies and prints."""
-    if len(argv) < 2:
-        raise app.UsageError("name at least one image")
-    for path, classes in zip(
-        argv[1:], predict(str(_ARTIFACT.value), argv[1:], _TOP.value), strict=True
-    ):
-        print(path)
-        for name, probability in classes:
-            print(f"  {probability:6.1%}  {name}")
-
-
 if __name__ == "__main__":
-    flags.mark_flag_as_required("artifact")
-    app.run(main)
+    from n2uq_jax.cli.command import run
+
+    sys.exit(run(["predict", *sys.argv[1:]]))

@@ -1,17 +1,11 @@
-r"""Prepares a TFDS image classification data set as ArrayRecord files, once.
+"""Prepares a TFDS image classification data set as ArrayRecord files, once: ``n2uq prepare``.
 
-    pip install "n2uq_jax[prepare]"
-    python -m n2uq_jax.data.prepare --manual_dir TARS --data_dir DIR
-
-For ImageNet, TARS holds ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar as downloaded from
-https://image-net.org/download-images. This is the only part of the project that needs TensorFlow;
-training reads what it leaves in DIR without it.
+This is the only part of the project that needs TensorFlow; training reads what it leaves without
+it.
 """
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
 IMAGENET_TARS = ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar")
@@ -19,9 +13,9 @@ IMAGENET_TARS = ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar")
 
 def prepare_command(name: str, data_dir: str) -> str:
     """The command that prepares `name` in `data_dir`, for messages."""
-    name_part = "" if name == "imagenet2012" else f"--name {name} "
+    name_part = "" if name == "imagenet2012" else f"--data {name} "
     manual_part = "--manual_dir TARS " if _is_imagenet(name) else ""
-    return f"python -m n2uq_jax.data.prepare {name_part}{manual_part}--data_dir {data_dir}"
+    return f"n2uq prepare {name_part}{manual_part}--data_dir {data_dir}"
 
 
 def prepare(name: str, data_dir: Path, manual_dir: Path | None = None) -> dict[str, int]:
@@ -64,28 +58,3 @@ def prepare(name: str, data_dir: Path, manual_dir: Path | None = None) -> dict[s
 
 def _is_imagenet(name: str) -> bool:
     return name.split(":")[0] == "imagenet2012"
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Reads the command line and prepares."""
-    parser = argparse.ArgumentParser(
-        prog="python -m n2uq_jax.data.prepare",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--name", default="imagenet2012", help="TFDS data set (%(default)s)")
-    parser.add_argument(
-        "--manual_dir", type=Path, help="folder with the files TFDS cannot download"
-    )
-    parser.add_argument("--data_dir", type=Path, required=True, help="folder to prepare into")
-    args = parser.parse_args(arguments)
-    try:
-        splits = prepare(args.name, args.data_dir, args.manual_dir)
-    except FileNotFoundError as error:
-        parser.error(str(error))
-    counts = ", ".join(f"{count} records in {split}" for split, count in splits.items())
-    print(f"{args.name} is ready in {args.data_dir}: {counts}.")
-
-
-if __name__ == "__main__":
-    main()

@@ -28,12 +28,17 @@ def progress_bar() -> Iterator[Progress]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Bars(*columns, console=Console(stderr=True)) as bars:
-        tasks: dict[str, int] = {}
+    bars = Bars(*columns, console=Console(stderr=True))
+    tasks: dict[str, int] = {}
 
-        def progress(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total)
-            bars.update(tasks[what], completed=done, total=total)  # type: ignore[arg-type]
+    def progress(what: str, done: int, total: int) -> None:
+        bars.start()
+        if what not in tasks:
+            tasks[what] = bars.add_task(what, total=total)
+        bars.update(tasks[what], completed=done, total=total)  # type: ignore[arg-type]
 
+    try:
         yield progress
+    finally:
+        if tasks:  # an export that never began shows its error alone
+            bars.stop()

@@ -69,13 +69,17 @@ def read_workdir(workdir: str | os.PathLike[str]) -> dict[str, Any]:
 
     Raises:
       FileNotFoundError: if it is no workdir.
+      ValueError: if the file is damaged.
     """
     path = Path(workdir) / "config.json"
     if not path.is_file():
         raise FileNotFoundError(
-            f"workdir must be a folder that n2uq_jax.main wrote, but {path} does not exist."
+            f"workdir must be a folder that n2uq train wrote, but {path} does not exist."
         )
-    return json.loads(path.read_text())
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:

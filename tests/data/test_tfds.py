@@ -122,9 +122,7 @@ def test_damaged_file_costs_the_records_it_hits(imagenet, imagenet_dir, tmp_path
 def test_missing_data_set_quotes_the_command(tmp_path):
     with pytest.raises(FileNotFoundError) as error:
         data.load("imagenet2012", tmp_path)
-    assert (f"python -m n2uq_jax.data.prepare --manual_dir TARS --data_dir {tmp_path}") in str(
-        error.value
-    )
+    assert f"n2uq prepare --manual_dir TARS --data_dir {tmp_path}" in str(error.value)
     with pytest.raises(FileNotFoundError, match="data set 'no_such_set' is not in"):
         data.load("no_such_set", tmp_path)
 

@@ -83,7 +83,7 @@ def make_tars(folder, images_per_synset=6, validation_images=10):
 def prepare(folder, **sizes):
     """Makes the tars, runs the documented command in a process of its own, returns the data_dir."""
     manual_dir, data_dir = make_tars(Path(folder) / "tars", **sizes), Path(folder) / "tfds"
-    command = [sys.executable, "-m", "n2uq_jax.data.prepare"]
+    command = [sys.executable, "-m", "n2uq_jax", "prepare"]
     command += ["--manual_dir", str(manual_dir), "--data_dir", str(data_dir)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from n2uq_jax.cli.command import VERBS, make_parser
 from n2uq_jax.training.config_file import find_config, load_config
 
 ROOT = Path(__file__).parents[2]
@@ -49,16 +50,22 @@ def test_python_runs_and_prints_what_it_says(page, tmp_path, monkeypatch, capsys
 def commands(page):
     """Returns each mention of a command of ours, in blocks and inline, as (what is run, words)."""
     text = page.read_text().replace("\\\n", " ")
-    found = re.findall(r"(?:python -m (n2uq_jax[\w.]*)|(launch/\w+\.\w+))([^`|&;\n]*)", text)
-    return [(module or script, shlex.split(rest)) for module, script, rest in found]
+    found = re.findall(
+        r"(?:python -m (n2uq_jax\.[\w.]*)|(launch/\w+\.\w+)|(?<![\w.])n2uq ([a-z]+)\b)([^`|&;\n]*)",
+        text,
+    )
+    return [
+        (module or script or verb, shlex.split(rest))
+        for module, script, verb, rest in found
+        if module or script or verb in VERBS
+    ]
 
 
-def flags_of(module):
-    """Reads the flags that a module defines off its source."""
-    path = ROOT / Path(*module.split("."))
-    source = path.with_suffix(".py") if path.with_suffix(".py").is_file() else path / "__main__.py"
-    text = source.read_text()
-    return set(re.findall(r'(?:DEFINE_\w+|add_argument)\(\s*"(?:--)?(\w+)"', text))
+def flags_of(verb):
+    """Returns the flags of a verb, or of the module that stands for it, without their dashes."""
+    module = verb.removeprefix("n2uq_jax.")
+    parser = make_parser({"main": "train", "convert": "import"}.get(module, module))
+    return {flag.lstrip("-") for flag in parser.flags()}
 
 
 def has_field(path):
@@ -103,7 +110,7 @@ def test_files_and_extras_that_are_named_exist(page):
 def test_unknown_flags_and_fields_would_be_noticed():
     assert "workdir" in flags_of("n2uq_jax.main")
     assert "out" in flags_of("n2uq_jax.export")
-    assert "manual_dir" in flags_of("n2uq_jax.data.prepare")
+    assert "manual_dir" in flags_of("prepare")
     assert has_field("quantized.epochs")
     assert not has_field("quantized.epoch")
     assert len(commands(ROOT / "docs/train_on_imagenet.md")) > 5

@@ -6,9 +6,9 @@ from flax import nnx
 from rich.console import Console
 
 from n2uq_jax import data
+from n2uq_jax.cli.command import run as command
 from n2uq_jax.nn import BatchNorm, QuantLinear
 from n2uq_jax.report import write as module
-from n2uq_jax.report.__main__ import main
 from n2uq_jax.report.figures import observe, write_figures
 from n2uq_jax.report.write import write_report
 from n2uq_jax.training.config import default_config
@@ -101,8 +101,5 @@ def test_observing_leaves_the_network_as_it_is():
 
 
 def test_the_command(run, capsys):
-    main([f"--workdir={run}"])
+    assert command(["report", f"--workdir={run}"]) == 0
     assert "training_curves.png" in capsys.readouterr().out
-    with pytest.raises(SystemExit, match="2"):
-        main([f"--workdir={run / 'nothing'}"])
-    assert "nothing/config.json does not exist" in capsys.readouterr().err

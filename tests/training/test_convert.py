@@ -2,13 +2,13 @@
 
 import pickle
 import subprocess
-import sys
 
 import numpy as np
 import pytest
 from flax import nnx
 
 import n2uq_jax as n2uq
+from n2uq_jax.cli.command import run
 from n2uq_jax.interop import save_n2uq_state_dict
 from n2uq_jax.training.convert import convert
 from n2uq_jax.training.evaluation import evaluate_workdir
@@ -136,22 +136,13 @@ def test_bad_arguments_leave_nothing(tmp_path, state):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["best.pth", "full"]
 
 
-def test_command_line(tmp_path, state):
+def test_command_line(tmp_path, state, capsys):
     source = save(tmp_path / "best.pth.tar", state)
-    script = f"""
-from absl import flags
-from n2uq_jax import convert
-arguments = ["convert", "--arch=resnet8", "--data=digits",
-             "--checkpoint={source}", "--workdir={tmp_path / "run"}"]
-try:
-    flags.FLAGS([*arguments, "--bits=3"])
-    convert.main(["convert"])
-except SystemExit as failure:
-    print(failure)
-flags.FLAGS([*arguments, "--bits=2"])
-convert.main(["convert"])
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.stdout.startswith("Nothing was written. state does not fit"), done.stderr
-    assert done.stdout.splitlines()[-1].startswith("wrote"), done.stderr
+    words = ["import", "--arch=resnet8", "--data=digits"]
+    words += [f"--checkpoint={source}", f"--workdir={tmp_path / 'run'}"]
+    assert run([*words, "--bits=3"]) == 2
+    assert capsys.readouterr().err.startswith("n2uq: error: state does not fit")
+    assert not (tmp_path / "run").exists()
+    assert run([*words, "--bits=2"]) == 0
+    assert capsys.readouterr().out.startswith("wrote")
     assert (tmp_path / "run" / "config.json").is_file()

@@ -1,0 +1,1 @@
+"""The command ``n2uq``: a file for each verb, and what they share."""

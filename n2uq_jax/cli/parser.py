@@ -1,0 +1,202 @@
+"""The parser of a verb: help that fits a screen, errors that say what was meant."""
+
+import argparse
+import difflib
+import inspect
+import textwrap
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+CONFIG = "--config"
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that raises ``ValueError`` instead of ending the process.
+
+    Args:
+      prog: the command, such as ``n2uq train``.
+      usage: what follows it, in brief.
+      text: what it does; after an empty line, examples.
+    """
+
+    def __init__(self, prog: str, usage: str, text: str):
+        description, _, examples = inspect.cleandoc(text).partition("\n\n")
+        super().__init__(
+            prog=prog,
+            usage=f"{prog} {usage}",
+            description=description,
+            epilog="examples:\n" + textwrap.indent(examples, "  "),
+            formatter_class=_formatter,
+            allow_abbrev=False,
+            add_help=False,
+        )
+        self.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)
+
+    def error(self, message: str) -> NoReturn:
+        """Raises ``ValueError`` with the message."""
+        raise ValueError(message.removeprefix("argument "))
+
+    def flags(self) -> list[str]:
+        """Lists the flags.
+
+        Returns:
+          Their names with the dashes.
+        """
+        return list(self._option_string_actions)
+
+    def parse(self, words: Sequence[str]) -> argparse.Namespace:
+        """Reads a command line.
+
+        Args:
+          words: what follows the command.
+
+        Returns:
+          The values by name; ``overrides`` lists each ``--config.FIELD=VALUE``.
+
+        Raises:
+          ValueError: if a flag is unknown, missing, or has a value that it cannot have.
+        """
+        words, overrides = split_overrides(words)
+        if overrides and CONFIG not in self.flags():
+            raise ValueError(f"{self.prog} reads no config, got {overrides[0]}.")
+        for word in words:
+            flag = word.partition("=")[0]
+            if word == "--":
+                break
+            if word.startswith("-") and not word[1:2].isdigit() and flag not in self.flags():
+                raise ValueError(f"unknown flag {flag}{similar(flag, self.flags())}")
+        arguments, rest = self.parse_known_args(words)
+        if rest:
+            raise ValueError(f"unexpected argument {rest[0]!r}; {self.prog} --help lists the flags")
+        arguments.overrides = overrides
+        return arguments
+
+
+def split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Takes changes of a configuration out of a command line.
+
+    Args:
+      words: a command line.
+
+    Returns:
+      The other words; and the changes, each one word: ``--config.FIELD=VALUE``, or
+      ``--config.FIELD`` and ``--noconfig.FIELD`` for a bool.
+    """
+    others: list[str] = []
+    overrides: list[str] = []
+    waiting = list(words)
+    while waiting:
+        word = waiting.pop(0)
+        if word == "--":
+            others += [word, *waiting]
+            break
+        if not word.startswith((f"{CONFIG}.", "--noconfig.")):
+            others.append(word)
+        elif "=" in word or not waiting or waiting[0].startswith("--") or word.startswith("--no"):
+            overrides.append(word)
+        else:
+            overrides.append(f"{word}={waiting.pop(0)}")
+    return others, overrides
+
+
+def similar(word: str, known: Iterable[str]) -> str:
+    """Says what a misspelt word may have meant.
+
+    Args:
+      word: what came.
+      known: what there is.
+
+    Returns:
+      A clause such as ``"; did you mean --workdir?"``, empty if nothing is alike.
+    """
+    plain = {name.lstrip("-").replace("_", "-"): name for name in known}
+    close = difflib.get_close_matches(word.lstrip("-").replace("_", "-"), plain, n=1, cutoff=0.6)
+    return f"; did you mean {plain[close[0]]}?" if close else ""
+
+
+def add_workdir(parser: argparse._ActionsContainer, **options) -> None:
+    """Adds ``--workdir``, which most commands have.
+
+    Args:
+      parser: gets the flag.
+      **options: of ``add_argument``.
+    """
+    options = {"help": "folder of a run, which n2uq train or n2uq import wrote"} | options
+    parser.add_argument("--workdir", type=Path, metavar="DIR", **options)
+
+
+def add_artifact(parser: argparse._ActionsContainer, **options) -> None:
+    """Adds ``--artifact``, an integer model.
+
+    Args:
+      parser: gets the flag.
+      **options: of ``add_argument``.
+    """
+    parser.add_argument(
+        "--artifact",
+        type=Path,
+        metavar="DIR",
+        help="integer model, which n2uq export wrote",
+        **options,
+    )
+
+
+def add_stage(parser: argparse._ActionsContainer) -> None:
+    """Adds ``--stage``, a training stage.
+
+    Args:
+      parser: gets the flag.
+    """
+    parser.add_argument("--stage", metavar="NAME", help="training stage (default: the last one)")
+
+
+def add_data_dir(parser: argparse._ActionsContainer, **options) -> None:
+    """Adds ``--data_dir``, where a data set is.
+
+    Args:
+      parser: gets the flag.
+      **options: of ``add_argument``.
+    """
+    options = {"help": "where the data are now, if they have moved"} | options
+    parser.add_argument("--data_dir", metavar="DIR", **options)
+
+
+def positive(text: str) -> int:
+    """Reads a positive integer.
+
+    Args:
+      text: what came.
+
+    Returns:
+      The number.
+
+    Raises:
+      argparse.ArgumentTypeError: if it is none.
+    """
+    return _integer(text, 1, "a positive integer")
+
+
+def count(text: str) -> int:
+    """Reads an integer from 0 on.
+
+    Args:
+      text: what came.
+
+    Returns:
+      The number.
+
+    Raises:
+      argparse.ArgumentTypeError: if it is none.
+    """
+    return _integer(text, 0, "an integer from 0 on")
+
+
+def _integer(text: str, least: int, expected: str) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"must be {expected}, got {text!r}")
+    return int(text)
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=27, width=99)

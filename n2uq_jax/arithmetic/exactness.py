@@ -1,6 +1,6 @@
 """Which number types hold sums of products of codes without rounding."""
 
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -40,27 +40,46 @@ def choose_operands(operands: Operands | None, x: QArray | jax.Array, w: QArray,
       A key of :data:`LARGEST_OPERAND`.
 
     Raises:
-      ValueError: if ``operands`` is no such type, or not exact for these codes.
+      ValueError: if ``operands`` is no such type, or not exact for these codes; or if None is and
+        int32 sums could overflow.
     """
     if not isinstance(x, QArray):
         if operands is not None:
             raise ValueError(f"operands={operands!r} wants codes, but x is a plain float array.")
         return x.dtype.name
-    if operands is not None and operands not in ("float32", "bfloat16", "int8", "int32"):
+    check_operands(operands)
+    max_codes = x.max_code, w.max_code
+    of_codes = f"{terms} products of codes up to {max_codes[0]} and {max_codes[1]} in magnitude"
+    if operands not in (None, "int32"):
+        if not _is_exact(operands, max_codes, terms):
+            raise ValueError(
+                f"operands={operands!r} is not exact for {of_codes}; pass None or 'int32'."
+            )
+        return operands
+    if operands is None and _is_exact(x.codes.dtype.name, max_codes, terms):
+        return x.codes.dtype.name
+    # Unknown codes are the caller's word: int32 sums are as wide as this library goes.
+    if None not in max_codes and not _is_exact("int32", max_codes, terms):
+        raise ValueError(
+            f"sums of {of_codes} reach 2**31, which int32 does not hold; use fewer bits or sum "
+            "fewer products."
+        )
+    return "int32"
+
+
+def check_operands(operands: Any) -> None:
+    """Raises if ``operands`` is neither None nor one of :data:`Operands`.
+
+    Args:
+      operands: the value to check.
+
+    Raises:
+      ValueError: if it is something else.
+    """
+    if operands is not None and operands not in get_args(Operands):
         raise ValueError(
             f"operands must be None, 'float32', 'bfloat16', 'int8' or 'int32', got {operands!r}."
         )
-    max_codes = x.max_code, w.max_code
-    if operands is None:
-        name = x.codes.dtype.name
-        return name if _is_exact(name, max_codes, terms) else "int32"
-    # Unknown codes are the caller's word: int32 sums are as wide as this library goes.
-    if operands != "int32" and not _is_exact(operands, max_codes, terms):
-        raise ValueError(
-            f"operands={operands!r} is not exact for {terms} products of codes up to "
-            f"{max_codes[0]} and {max_codes[1]} in magnitude; pass None or 'int32'."
-        )
-    return operands
 
 
 def accumulator_dtype(operands: str) -> jnp.dtype:

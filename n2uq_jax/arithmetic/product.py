@@ -65,6 +65,9 @@ def multiply_codes(operation: Bilinear, x: jax.Array, w: jax.Array) -> jax.Array
     Outside of differentiation the sums stand behind an optimization barrier, so that what
     follows is compiled the same way in evaluation and export.
 
+    NaN codes make NaN sums in the float types. An integer cannot be NaN: there a NaN in ``x`` makes
+    all sums of its index on the first axis NaN under differentiation, and is lost in evaluation.
+
     Args:
       operation: which products are summed, and in which arithmetic.
       x: codes of a float dtype.
@@ -84,7 +87,13 @@ def _accumulate(operation, x, w):
 
 
 def _forward(operation, x, w):
-    return _accumulate(operation, x, w), (x, w)
+    sums = _accumulate(operation, x, w)
+    if jnp.issubdtype(jnp.dtype(operation.operands), jnp.integer):
+        # An integer cannot be NaN, but a run that diverges must be seen while it trains.
+        lead = x.shape[:1] if x.ndim > 1 else ()
+        lost = jnp.isnan(x).any(tuple(range(len(lead), x.ndim)))
+        sums = jnp.where(lost.reshape(*lead, *(1,) * (sums.ndim - len(lead))), jnp.nan, sums)
+    return sums, (x, w)
 
 
 def _backward(operation, residuals, g):

@@ -62,21 +62,21 @@ def selftest() -> SelfTest:
     modes = [*itertools.product(types, (2, 4)), (None, 8)]
     for name, (x_shape, w_shape, stride, groups) in _CONVOLUTIONS.items():
         for operands, bits in modes:
-            levels = 2**bits - 1
-            x = rng.integers(0, levels + 1, x_shape)
-            w = 2 * rng.integers(0, levels + 1, w_shape) - levels
-            got = _convolve(x, w, levels, stride, groups, operands)
+            max_code = 2**bits - 1
+            x = rng.integers(0, max_code + 1, x_shape)
+            w = 2 * rng.integers(0, max_code + 1, w_shape) - max_code
+            got = _convolve(x, w, max_code, stride, groups, operands)
             expected = _reference(x, w, stride, groups)
             wrong[operands or "default", bits, name] = int((got != expected).sum())
     return SelfTest(jax.default_backend(), wrong)
 
 
-def _convolve(x, w, levels, stride, groups, operands):
+def _convolve(x, w, max_code, stride, groups, operands):
     one = jnp.ones((), jnp.float32)
     convolve = jax.jit(
         lambda x, w: quantized_conv(
-            QArray(x, one, levels),
-            QArray(w, one, levels),
+            QArray(x, one, max_code),
+            QArray(w, one, max_code),
             strides=(stride, stride),
             padding=[((k - 1) // 2, (k - 1) // 2) for k in w.shape[:2]],
             groups=groups,

@@ -1,11 +1,11 @@
 """What rules do to a model: a table of what is quantized, what is not, and why."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from flax import nnx
 
-from n2uq_jax.conversion.layers import float_class, why_not
+from n2uq_jax.conversion.layers import quantized_form
 from n2uq_jax.conversion.modules import modules
 from n2uq_jax.conversion.rules import Rule
 
@@ -33,9 +33,11 @@ class Plan:
 
     Args:
       decisions: one a layer, in the model's order.
+      shadowed: rules that decide nothing, because earlier ones match each of their layers.
     """
 
     decisions: tuple[Decision, ...]
+    shadowed: tuple[Rule, ...] = ()
 
     @property
     def quantized(self) -> dict[str, Rule]:
@@ -46,13 +48,18 @@ class Plan:
         header = ("layer", "kind", "weights", "inputs", "why")
         rows = [header, *(_row(decision) for decision in self.decisions)]
         widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
-        return "\n".join(
+        lines = [
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
             for row in rows
-        )
+        ]
+        for rule in self.shadowed:
+            lines.append(
+                f"rule {rule.path!r} decides nothing: earlier rules match each of its layers"
+            )
+        return "\n".join(lines)
 
 
-def plan(model: nnx.Module, rules: Sequence[Rule]) -> Plan:
+def plan(model: nnx.Module, rules: Iterable[Rule]) -> Plan:
     """Applies rules to a model's paths, without changing anything.
 
     The first rule that matches a layer decides; a shared layer is matched by any of its paths. The
@@ -75,11 +82,13 @@ def plan(model: nnx.Module, rules: Sequence[Rule]) -> Plan:
             f"model must be an nnx.Module, got {type(model).__name__}; a Linen model is built with "
             "the layers of n2uq_jax.nn.linen instead."
         )
-    if isinstance(rules, Rule) or not all(isinstance(rule, Rule) for rule in rules):
+    if isinstance(rules, Iterable):
+        rules = tuple(rules)  # a generator is read once
+    if not isinstance(rules, tuple) or not all(isinstance(rule, Rule) for rule in rules):
         raise TypeError(f"rules must be a sequence of n2uq_jax.Rule, got {rules!r}.")
     found: dict[int, tuple[nnx.Module, list[str]]] = {}
     for path, module in modules(model).items():
-        if float_class(module) is not None or isinstance(module, nnx.Embed | nnx.bridge.ToNNX):
+        if quantized_form(module) is not None or isinstance(module, nnx.Embed | nnx.bridge.ToNNX):
             found.setdefault(id(module), (module, []))[1].append(path)
     for rule in rules:
         if not any(rule.matches(path) for _, paths in found.values() for path in paths):
@@ -88,14 +97,16 @@ def plan(model: nnx.Module, rules: Sequence[Rule]) -> Plan:
                 f"rules: {rule.path!r} matches no layer; the layers are: {known}. Layers that the "
                 "model makes in its first call are there after it."
             )
-    ends = [key for key, (module, _) in found.items() if float_class(module) is not None]
+    ends = [key for key, (module, _) in found.items() if quantized_form(module) is not None]
     decisions = [
         _decide(module, paths, rules, key == ends[0], key == ends[-1])
         if key in ends
-        else Decision(tuple(paths), type(module).__name__, None, _other(module))
+        else Decision(tuple(paths), type(module).__name__, None, _why_float(module))
         for key, (module, paths) in found.items()
     ]
-    return Plan(tuple(decisions))
+    deciding = {i for _, paths in found.values() if (i := _first_match(rules, paths)) is not None}
+    shadowed = [rule for i, rule in enumerate(rules) if i not in deciding]
+    return Plan(tuple(decisions), tuple(shadowed))
 
 
 def _decide(
@@ -104,8 +115,11 @@ def _decide(
     def stays(reason: str) -> Decision:
         return Decision(tuple(paths), type(layer).__name__, None, reason)
 
-    rule = next((rule for rule in rules if any(map(rule.matches, paths))), None)
-    obstacle = why_not(layer)
+    i = _first_match(rules, paths)
+    rule = None if i is None else rules[i]
+    form = quantized_form(layer)
+    assert form is not None
+    obstacle = form.unsupported(layer)
     if obstacle is not None:
         return stays(obstacle)
     if rule is None:
@@ -117,7 +131,11 @@ def _decide(
     return Decision(tuple(paths), type(layer).__name__, rule, f"rule {rule.path!r}")
 
 
-def _other(module: nnx.Module) -> str:
+def _first_match(rules: Sequence[Rule], paths: Sequence[str]) -> int | None:
+    return next((i for i, rule in enumerate(rules) if any(map(rule.matches, paths))), None)
+
+
+def _why_float(module: nnx.Module) -> str:
     if isinstance(module, nnx.bridge.ToNNX):
         return "a Linen module: build it with the layers of n2uq_jax.nn.linen"
     return "a table, not a product"

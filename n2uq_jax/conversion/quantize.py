@@ -1,11 +1,11 @@
 """Any NNX model with quantized layers in place of its own."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import TypeVar
 
 from flax import nnx
 
-from n2uq_jax.conversion.layers import quantized_layer
+from n2uq_jax.conversion.layers import quantized_form
 from n2uq_jax.conversion.modules import modules, replace_modules
 from n2uq_jax.conversion.plan import plan
 from n2uq_jax.conversion.rules import Rule
@@ -13,7 +13,7 @@ from n2uq_jax.conversion.rules import Rule
 M = TypeVar("M", bound=nnx.Module)
 
 
-def quantize(model: M, rules: Sequence[Rule]) -> M:
+def quantize(model: M, rules: Iterable[Rule]) -> M:
     """Copies a model and quantizes the layers that rules name.
 
     Weights, biases, their metadata and everything else are copied as they are. A layer that is
@@ -45,8 +45,9 @@ def quantize(model: M, rules: Sequence[Rule]) -> M:
         raise ValueError(f"rules quantize no layer of the model:\n{decided}")
     copy = nnx.clone(model)
     layers = modules(copy)
-    replacements = {
-        id(layers[path]): quantized_layer(layers[path], rule)
-        for path, rule in decided.quantized.items()
-    }
+    replacements = {}
+    for path, rule in decided.quantized.items():
+        form = quantized_form(layers[path])
+        assert form is not None
+        replacements[id(layers[path])] = form.from_float(layers[path], **rule.options)
     return replace_modules(copy, replacements)

@@ -2,8 +2,10 @@
 
 import dataclasses
 import re
+from typing import Any
 
 from n2uq_jax.arithmetic import Operands
+from n2uq_jax.nn.quantized import check_options
 from n2uq_jax.quantizers.bits import check_bits
 
 
@@ -23,9 +25,10 @@ class Rule:
       operands: the type codes are multiplied in; as in :class:`n2uq_jax.nn.QuantConv`.
 
     Raises:
-      TypeError: if a bit width is no int, or ``path`` no string.
-      ValueError: if a bit width is not in 1..8, ``path`` no regular expression, or inputs are to
-        be quantized but not weights.
+      TypeError: if a bit width is no int, ``path`` no string, ``signed`` no bool or None, or
+        ``per_channel`` no bool.
+      ValueError: if a bit width is not in 1..8, ``path`` no regular expression, ``operands``
+        unknown, or inputs are to be quantized but not weights.
     """
 
     path: str
@@ -44,13 +47,24 @@ class Rule:
             raise ValueError(
                 f"path must be a regular expression, got {self.path!r}: {error}."
             ) from error
-        for name in ("w_bits", "a_bits"):
-            if getattr(self, name) is not None:
-                check_bits(name, getattr(self, name))
+        if self.w_bits is not None:
+            check_bits("w_bits", self.w_bits)
+        check_options(
+            a_bits=self.a_bits,
+            signed=self.signed,
+            per_channel=self.per_channel,
+            operands=self.operands,
+        )
         if self.a_bits is not None and self.w_bits is None:
             raise ValueError(
                 f"w_bits must be given with a_bits={self.a_bits}: a product of codes wants both."
             )
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the rule says of a layer, as the arguments of a quantized layer."""
+        names = ("w_bits", "a_bits", "signed", "per_channel", "operands")
+        return {name: getattr(self, name) for name in names}
 
     @property
     def leaves_float(self) -> bool:

@@ -11,4 +11,5 @@ from n2uq_jax.nn.linear import QuantLinear as QuantLinear
 from n2uq_jax.nn.linear_general import QuantLinearGeneral as QuantLinearGeneral
 from n2uq_jax.nn.observe import quantizer_inputs as quantizer_inputs
 from n2uq_jax.nn.observe import quantizers as quantizers
+from n2uq_jax.nn.quantized import QuantizedLayer as QuantizedLayer
 from n2uq_jax.nn.rprelu import RPReLU as RPReLU

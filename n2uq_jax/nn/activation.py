@@ -47,12 +47,13 @@ class ActivationQuantizer(nnx.Module):
         out_scale_init: Initializer = nnx.initializers.ones_init(),
         rngs: nnx.Rngs | None = None,
     ):
-        levels = 2 ** check_bits("bits", bits) - 1
+        bits = check_bits("bits", bits)
+        num_thresholds = 2**bits - 1
         if channels is not None and channels < 1:
             raise ValueError(f"channels must be None or at least 1, got {channels}.")
         constant = nnx.initializers.constant
         start_init = start_init or constant(-1.0 if signed else 0.0)
-        intervals_init = intervals_init or constant(2 / levels)
+        intervals_init = intervals_init or constant(2 / num_thresholds)
         shape = () if channels is None else (channels,)
 
         def param(init: Initializer, shape: tuple[int, ...]) -> nnx.Param:
@@ -60,7 +61,7 @@ class ActivationQuantizer(nnx.Module):
             return nnx.Param(init(key, shape, param_dtype))
 
         self.start = param(start_init, shape)
-        self.intervals = param(intervals_init, (levels, *shape))
+        self.intervals = param(intervals_init, (num_thresholds, *shape))
         self.in_scale = param(in_scale_init, shape)
         self.out_scale = param(out_scale_init, ())
         self.bits = bits

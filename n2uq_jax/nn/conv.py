@@ -1,24 +1,18 @@
 """A convolution with quantized weights and inputs."""
 
-from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from n2uq_jax.arithmetic import Operands, quantized_conv
-from n2uq_jax.nn.common import (
-    add_bias,
-    make_input_quantizer,
-    map_codes,
-    quantize_inputs,
-    reject_replaced_arithmetic,
-)
+from n2uq_jax.arithmetic import quantized_conv
+from n2uq_jax.nn.quantized import map_codes
+from n2uq_jax.nn.windowed import WindowedLayer, padding_pairs, per_axis
 from n2uq_jax.quantizers import QArray, quantize_weight
-from n2uq_jax.quantizers.bits import check_bits
 
 
-class QuantConv(nnx.Conv):
+class QuantConv(WindowedLayer, nnx.Conv):  # type: ignore[misc]
     """``nnx.Conv`` on integer codes; it owns the quantizer of its input.
 
     The kernel stays a float parameter and is quantized in every call; the convolution multiplies
@@ -47,64 +41,29 @@ class QuantConv(nnx.Conv):
       Liu et al., "Nonuniform-to-Uniform Quantization", CVPR 2022.
     """
 
-    def __init__(
-        self,
-        in_features: int,
-        out_features: int,
-        kernel_size: int | Sequence[int],
-        strides: int | Sequence[int] | None = 1,
-        *,
-        w_bits: int,
-        a_bits: int | None,
-        signed: bool = False,
-        per_channel: bool = False,
-        operands: Operands | None = None,
-        rngs: nnx.Rngs,
-        **kwargs,
-    ):
-        reject_replaced_arithmetic(kwargs, "conv_general_dilated")
-        groups = kwargs.get("feature_group_count", 1)
-        if groups < 1 or in_features % groups or out_features % groups:
+    float_class = nnx.Conv
+
+    @classmethod
+    def check_arguments(cls, arguments: dict[str, Any]) -> None:
+        """Raises for sizes below 1, groups that do not divide, and a mask of another shape."""
+        super().check_arguments(arguments)
+        inputs, outputs = arguments["in_features"], arguments["out_features"]
+        groups, mask = arguments["feature_group_count"], arguments["mask"]
+        if groups < 1 or inputs % groups or outputs % groups:
             raise ValueError(
                 "feature_group_count must be at least 1 and divide in_features and out_features, "
-                f"got {groups} for {in_features} and {out_features}."
+                f"got {groups} for {inputs} and {outputs}."
             )
-        super().__init__(in_features, out_features, kernel_size, strides, rngs=rngs, **kwargs)
-        if self.mask is not None and self.mask.shape != self.kernel_shape:
-            raise ValueError(
-                f"mask must have the kernel's shape {self.kernel_shape}, got {self.mask.shape}."
-            )
-        self.w_bits = check_bits("w_bits", w_bits)
-        self.a_bits = a_bits
-        self.operands = operands
-        self.input_quantizer = make_input_quantizer(
-            a_bits, signed, in_features if per_channel else None, self.param_dtype
-        )
+        size = arguments["kernel_size"]
+        window = (size,) if isinstance(size, int) else tuple(size)
+        shape = (*window, inputs // groups, outputs)
+        if mask is not None and mask.shape != shape:
+            raise ValueError(f"mask must have the kernel's shape {shape}, got {mask.shape}.")
 
-    def __call__(self, inputs: jax.Array | QArray) -> jax.Array:  # type: ignore[override]
-        """Convolves.
-
-        Args:
-          inputs: float array of shape ``(*batch, *spatial, in_features)``, or a QArray if
-            ``a_bits`` is None. Any number of batch axes.
-
-        Returns:
-          Float array of shape ``(*batch, *spatial, out_features)``.
-
-        Raises:
-          TypeError: for a QArray where the layer has a quantizer of its own.
-          ValueError: for a wrong number of axes or channels.
-        """
-        shape, rank = inputs.shape, len(self.kernel_size)
-        if len(shape) < rank + 1 or shape[-1] != self.in_features:
-            raise ValueError(
-                f"inputs must have {rank} spatial axes and {self.in_features} channels last, "
-                f"got shape {shape}."
-            )
-        x, dtype = quantize_inputs(self, inputs)
-        x = map_codes(lambda codes: codes.reshape(-1, *shape[-rank - 1 :]), x)
-
-        dilation = _per_axis(self.kernel_dilation, rank)
+    def convolve(self, x: QArray | jax.Array) -> jax.Array:
+        """Returns the convolution of ``x`` of shape ``(batch, *spatial, in_features)``."""
+        rank = len(self.kernel_size)
+        dilation = per_axis(self.kernel_dilation, rank)
         mode, padding = _padding(self.padding, self.kernel_size, dilation)
         if mode is not None:
             pairs = [(0, 0), *padding, (0, 0)]
@@ -115,38 +74,23 @@ class QuantConv(nnx.Conv):
         if self.mask is not None:
             mask = jnp.asarray(self.mask, w.codes.dtype)
             w = map_codes(lambda codes: codes * mask, w)
-        y = quantized_conv(
+        return self.multiply(
+            quantized_conv,
             x,
             w,
-            strides=_per_axis(self.strides, rank),
+            strides=per_axis(self.strides, rank),
             padding=padding,
-            input_dilation=_per_axis(self.input_dilation, rank),
+            input_dilation=per_axis(self.input_dilation, rank),
             kernel_dilation=dilation,
             groups=self.feature_group_count,
-            operands=self.operands,
-            precision=self.precision,
         )
-        y = add_bias(self, y.astype(dtype))
-        return y.reshape(*shape[: len(shape) - rank - 1], *y.shape[1:])
-
-
-def _per_axis(value: int | Sequence[int] | None, rank: int) -> tuple[int, ...]:
-    if value is None or isinstance(value, int):
-        return (value or 1,) * rank
-    return tuple(value)
 
 
 def _padding(padding, kernel_size, dilation):
     """Returns a mode of ``jnp.pad`` or None, and padding as ``jax.lax`` takes it."""
     rank = len(kernel_size)
-    if isinstance(padding, int):
-        return None, [(padding, padding)] * rank
     if not isinstance(padding, str):
-        if len(padding) != rank:
-            raise ValueError(
-                f"padding must have {rank} entries, one a spatial axis; got {padding}."
-            )
-        return None, [(p, p) if isinstance(p, int) else tuple(p) for p in padding]
+        return None, padding_pairs(padding, rank)
     extent = [(k - 1) * d for k, d in zip(kernel_size, dilation, strict=True)]
     if padding in ("SAME", "VALID"):
         return None, padding

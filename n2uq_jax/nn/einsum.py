@@ -1,22 +1,15 @@
 """An einsum with a quantized kernel and quantized inputs."""
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from n2uq_jax.arithmetic import Operands, quantized_matmul
-from n2uq_jax.nn.common import (
-    make_input_quantizer,
-    map_codes,
-    quantize_inputs,
-    reject_replaced_arithmetic,
-)
+from n2uq_jax.arithmetic import quantized_matmul
+from n2uq_jax.nn.quantized import QuantizedLayer, map_codes
 from n2uq_jax.quantizers import QArray, quantize_weight
-from n2uq_jax.quantizers.bits import check_bits
 
 
 class Subscripts(NamedTuple):
@@ -75,7 +68,7 @@ def parse_subscripts(einsum_str: str) -> Subscripts:
     return subscripts
 
 
-class QuantEinsum(nnx.Einsum):
+class QuantEinsum(QuantizedLayer, nnx.Einsum):
     """``nnx.Einsum`` on integer codes; it owns the quantizer of its input.
 
     The kernel's axes that the input has not are its output channels: each combination of them has
@@ -101,33 +94,38 @@ class QuantEinsum(nnx.Einsum):
       Liu et al., "Nonuniform-to-Uniform Quantization", CVPR 2022.
     """
 
-    def __init__(
-        self,
-        einsum_str: str,
-        kernel_shape: Sequence[int],
-        bias_shape: Sequence[int] | None = None,
-        *,
-        w_bits: int,
-        a_bits: int | None,
-        signed: bool = False,
-        per_channel: bool = False,
-        operands: Operands | None = None,
-        rngs: nnx.Rngs,
-        **kwargs,
-    ):
-        reject_replaced_arithmetic(kwargs, "einsum_op")
-        self.subscripts = parse_subscripts(einsum_str)
-        super().__init__(einsum_str, tuple(kernel_shape), bias_shape, rngs=rngs, **kwargs)
-        self.w_bits = check_bits("w_bits", w_bits)
-        self.a_bits = a_bits
-        self.operands = operands
+    float_class = nnx.Einsum
+
+    @classmethod
+    def check_arguments(cls, arguments: dict[str, Any]) -> None:
+        """Raises for subscripts that are no matrix product."""
+        parse_subscripts(arguments["einsum_str"])
+        arguments["kernel_shape"] = tuple(arguments["kernel_shape"])
+
+    @classmethod
+    def unsupported(cls, layer: Any) -> str | None:
+        """Says why an einsum has no quantized form; None if it has."""
+        if layer.einsum_str is None:
+            return "it gets its einsum_str in the call"
+        try:
+            parse_subscripts(layer.einsum_str)
+        except ValueError:
+            return f"{layer.einsum_str!r} is no matrix product of input and kernel"
+        return super().unsupported(layer)
+
+    @property
+    def subscripts(self) -> Subscripts:
+        """The letters of ``einsum_str``."""
+        return parse_subscripts(self.einsum_str)
+
+    def input_channels(self) -> int:
+        """Returns the size of the input's last axis, for thresholds per channel."""
         last = self.subscripts.inputs[-1]
-        if per_channel and last not in self.subscripts.contracted:
+        if last not in self.subscripts.contracted:
             raise ValueError(
-                f"per_channel wants the input's last axis contracted, got {einsum_str!r}."
+                f"per_channel wants the input's last axis contracted, got {self.einsum_str!r}."
             )
-        channels = self._sizes(last)[0] if per_channel else None
-        self.input_quantizer = make_input_quantizer(a_bits, signed, channels, self.param_dtype)
+        return self._sizes(last)[0]
 
     def _sizes(self, letters: str) -> tuple[int, ...]:
         return tuple(self.kernel_shape[self.subscripts.kernel.index(c)] for c in letters)
@@ -158,12 +156,12 @@ class QuantEinsum(nnx.Einsum):
         free = "".join(c for c in letters if c not in summed)
         order = [letters.index(c) for c in free + summed]
         shape = tuple(inputs.shape[letters.index(c)] for c in free)
-        x, dtype = quantize_inputs(self, inputs)
+        x, dtype = self.quantize_inputs(inputs)
         x = map_codes(lambda v: jnp.transpose(v, order).reshape(*shape, -1), x)
 
         matrix = jnp.transpose(self.kernel[...], [kernel.index(c) for c in summed + features])
         w = quantize_weight(matrix.reshape(math.prod(self._sizes(summed)), -1), self.w_bits)
-        y = quantized_matmul(x, w, operands=self.operands, precision=self.precision)
+        y = self.multiply(quantized_matmul, x, w)
         y = y.astype(dtype).reshape(*shape, *self._sizes(features))
         y = jnp.transpose(y, [(free + features).index(c) for c in outputs])
         if self.bias is None:

@@ -11,7 +11,8 @@ THRESHOLD_PARAMETERS = frozenset({"start", "intervals", "in_scale", "out_scale"}
 def optimizer_labels(params: Any) -> Any:
     """Labels every parameter for ``optax.partition``.
 
-    The paper trains quantizer parameters at a tenth of the learning rate of the others. Pass the
+    The paper trains quantizer parameters at a tenth of the learning rate of all other
+    parameters. Pass the
     function itself, ``optax.partition(groups, optimizer_labels)``, which labels whatever form of
     the parameters the optimizer is given.
 
@@ -20,7 +21,7 @@ def optimizer_labels(params: Any) -> Any:
 
     Returns:
       The same structure with ``"quantizer"`` or ``"default"`` in place of every array. A quantizer
-      is recognised by its parameters: a module that has all of start, intervals, in_scale and
+      is recognized by its parameters: a module that has all of start, intervals, in_scale and
       out_scale, or one that has clip alone.
     """
     paths = [_names(path) for path, _ in jax.tree_util.tree_flatten_with_path(params)[0]]

@@ -1,20 +1,16 @@
 """A linear layer with quantized weights and inputs."""
 
+from typing import Any
+
 import jax
 from flax import nnx
 
-from n2uq_jax.arithmetic import Operands, quantized_matmul
-from n2uq_jax.nn.common import (
-    add_bias,
-    make_input_quantizer,
-    quantize_inputs,
-    reject_replaced_arithmetic,
-)
+from n2uq_jax.arithmetic import quantized_matmul
+from n2uq_jax.nn.quantized import QuantizedLayer
 from n2uq_jax.quantizers import QArray, quantize_weight
-from n2uq_jax.quantizers.bits import check_bits
 
 
-class QuantLinear(nnx.Linear):
+class QuantLinear(QuantizedLayer, nnx.Linear):
     """``nnx.Linear`` on integer codes; it owns the quantizer of its input.
 
     Args:
@@ -35,27 +31,12 @@ class QuantLinear(nnx.Linear):
       Liu et al., "Nonuniform-to-Uniform Quantization", CVPR 2022.
     """
 
-    def __init__(
-        self,
-        in_features: int,
-        out_features: int,
-        *,
-        w_bits: int,
-        a_bits: int | None,
-        signed: bool = False,
-        per_channel: bool = False,
-        operands: Operands | None = None,
-        rngs: nnx.Rngs,
-        **kwargs,
-    ):
-        reject_replaced_arithmetic(kwargs, "dot_general")
-        super().__init__(in_features, out_features, rngs=rngs, **kwargs)
-        self.w_bits = check_bits("w_bits", w_bits)
-        self.a_bits = a_bits
-        self.operands = operands
-        self.input_quantizer = make_input_quantizer(
-            a_bits, signed, in_features if per_channel else None, self.param_dtype
-        )
+    float_class = nnx.Linear
+
+    @classmethod
+    def kernel_shape_of(cls, layer: Any) -> tuple[int, ...]:
+        """Returns the shape that the arguments of a float layer give its kernel."""
+        return layer.in_features, layer.out_features
 
     def __call__(self, inputs: jax.Array | QArray) -> jax.Array:  # type: ignore[override]
         """Multiplies.
@@ -74,7 +55,7 @@ class QuantLinear(nnx.Linear):
             raise ValueError(
                 f"inputs must have {self.in_features} features last, got shape {inputs.shape}."
             )
-        x, dtype = quantize_inputs(self, inputs)
+        x, dtype = self.quantize_inputs(inputs)
         w = quantize_weight(self.kernel[...], self.w_bits)
-        y = quantized_matmul(x, w, operands=self.operands, precision=self.precision)
-        return add_bias(self, y.astype(dtype))
+        y = self.multiply(quantized_matmul, x, w)
+        return self.add_bias(y.astype(dtype))

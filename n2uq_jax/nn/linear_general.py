@@ -1,25 +1,18 @@
 """A linear layer over several axes, as attention uses for its projections."""
 
 import math
-from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from n2uq_jax.arithmetic import Operands, quantized_matmul
-from n2uq_jax.nn.common import (
-    add_bias,
-    make_input_quantizer,
-    map_codes,
-    quantize_inputs,
-    reject_replaced_arithmetic,
-)
+from n2uq_jax.arithmetic import quantized_matmul
+from n2uq_jax.nn.quantized import QuantizedLayer, map_codes
 from n2uq_jax.quantizers import QArray, quantize_weight
-from n2uq_jax.quantizers.bits import check_bits
 
 
-class QuantLinearGeneral(nnx.LinearGeneral):
+class QuantLinearGeneral(QuantizedLayer, nnx.LinearGeneral):
     """``nnx.LinearGeneral`` on integer codes; it owns the quantizer of its input.
 
     The contracted axes are flattened, and so are the output axes: each of the
@@ -49,32 +42,29 @@ class QuantLinearGeneral(nnx.LinearGeneral):
       Liu et al., "Nonuniform-to-Uniform Quantization", CVPR 2022.
     """
 
-    def __init__(
-        self,
-        in_features: int | Sequence[int],
-        out_features: int | Sequence[int],
-        *,
-        axis: int | Sequence[int] = -1,
-        w_bits: int,
-        a_bits: int | None,
-        signed: bool = False,
-        per_channel: bool = False,
-        operands: Operands | None = None,
-        rngs: nnx.Rngs,
-        **kwargs,
-    ):
-        for name in ("dot_general", "dot_general_cls"):
-            reject_replaced_arithmetic(kwargs, name)
-        if kwargs.get("batch_axis"):
-            raise ValueError(f"batch_axis must be empty, got {kwargs['batch_axis']}.")
-        super().__init__(in_features, out_features, axis=axis, rngs=rngs, **kwargs)
-        self.w_bits = check_bits("w_bits", w_bits)
-        self.a_bits = a_bits
-        self.operands = operands
-        if per_channel and -1 not in self.axis:
+    float_class = nnx.LinearGeneral
+
+    @classmethod
+    def check_arguments(cls, arguments: dict[str, Any]) -> None:
+        """Raises for batch axes."""
+        if arguments["batch_axis"]:
+            raise ValueError(f"batch_axis must be empty, got {arguments['batch_axis']}.")
+
+    @classmethod
+    def unsupported(cls, layer: Any) -> str | None:
+        """Says why a linear layer has no quantized form; None if it has."""
+        return "it has batch axes" if layer.batch_axis else super().unsupported(layer)
+
+    @classmethod
+    def kernel_shape_of(cls, layer: Any) -> tuple[int, ...]:
+        """Returns the shape that the arguments of a float layer give its kernel."""
+        return (*layer.in_features, *layer.out_features)
+
+    def input_channels(self) -> int:
+        """Returns the size of the input's last axis, for thresholds per channel."""
+        if -1 not in self.axis:
             raise ValueError(f"per_channel wants -1 in axis, got axis={self.axis}.")
-        channels = self.in_features[-1] if per_channel else None
-        self.input_quantizer = make_input_quantizer(a_bits, signed, channels, self.param_dtype)
+        return self.in_features[-1]
 
     def __call__(self, inputs: jax.Array | QArray, out_sharding: None = None) -> jax.Array:
         """Multiplies.
@@ -101,8 +91,8 @@ class QuantLinearGeneral(nnx.LinearGeneral):
             )
         free = [a for a in range(inputs.ndim) if a not in axes]
         shape = tuple(inputs.shape[a] for a in free)
-        x, dtype = quantize_inputs(self, inputs)
+        x, dtype = self.quantize_inputs(inputs)
         x = map_codes(lambda v: jnp.transpose(v, (*free, *axes)).reshape(*shape, -1), x)
         w = quantize_weight(self.kernel[...].reshape(math.prod(self.in_features), -1), self.w_bits)
-        y = quantized_matmul(x, w, operands=self.operands, precision=self.precision)
-        return add_bias(self, y.astype(dtype)).reshape(*shape, *self.out_features)
+        y = self.multiply(quantized_matmul, x, w)
+        return self.add_bias(y.astype(dtype)).reshape(*shape, *self.out_features)

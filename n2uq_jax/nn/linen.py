@@ -9,7 +9,7 @@ is the same parameter in a float and in a quantized network; the parameters of t
 beside it in ``Conv_0/input_quantizer``.
 """
 
-from collections.abc import Callable
+import dataclasses
 from typing import Any
 
 import jax
@@ -20,6 +20,7 @@ from flax.typing import Dtype, Initializer
 from n2uq_jax.arithmetic import Operands
 from n2uq_jax.nn import conv as nnx_conv
 from n2uq_jax.nn import linear as nnx_linear
+from n2uq_jax.nn.quantized import HOOKS, check_options, reject_codes, reject_hook
 from n2uq_jax.quantizers import QArray, quantize_activation
 from n2uq_jax.quantizers.bits import check_bits
 
@@ -58,22 +59,92 @@ class ActivationQuantizer(linen.Module):
         Returns:
           A QArray.
         """
-        levels = 2 ** check_bits("bits", self.bits) - 1
+        num_thresholds = 2 ** check_bits("bits", self.bits) - 1
         shape = (x.shape[-1],) if self.per_channel else ()
         constant = linen.initializers.constant
         start_init = self.start_init or constant(-1.0 if self.signed else 0.0)
-        intervals_init = self.intervals_init or constant(2 / levels)
+        intervals_init = self.intervals_init or constant(2 / num_thresholds)
         return quantize_activation(
             x,
             self.param("start", start_init, shape, self.param_dtype),
-            self.param("intervals", intervals_init, (levels, *shape), self.param_dtype),
+            self.param("intervals", intervals_init, (num_thresholds, *shape), self.param_dtype),
             self.param("in_scale", self.in_scale_init, shape, self.param_dtype),
             self.param("out_scale", self.out_scale_init, (), self.param_dtype),
             signed=self.signed,
         )
 
 
-class Conv(linen.Conv):
+@dataclasses.dataclass(repr=False, eq=False)
+class _Quantized:
+    """What the quantized layers share: options, and the NNX layer that computes.
+
+    A mixin in front of a layer of Linen, whose fields these follow.
+    """
+
+    w_bits: int | None = None
+    a_bits: int | None = None
+    signed: bool = False
+    per_channel: bool = False
+    operands: Operands | None = None
+
+    def _run(self: Any, inputs: jax.Array | QArray, quantized: Any, *sizes: Any, **own: Any):
+        """Makes parameters, and calls the NNX layer around them with codes.
+
+        Args:
+          inputs: of the layer.
+          quantized: the class of the NNX layer.
+          *sizes: its positional arguments.
+          **own: its arguments that not every layer has.
+
+        Returns:
+          The layer's output.
+        """
+        if self.w_bits is None:
+            raise ValueError("w_bits must be given, from 1 to 8, got None.")
+        for name in HOOKS:
+            if name != "promote_dtype" and getattr(self, name, None) is not None:
+                reject_hook(name)
+        check_options(
+            a_bits=self.a_bits,
+            signed=self.signed,
+            per_channel=self.per_channel,
+            operands=self.operands,
+        )
+
+        def parameter(name: str) -> Initializer:
+            init = getattr(self, f"{name}_init")
+            return lambda key, shape, dtype: self.param(name, init, shape, dtype)
+
+        layer = quantized(
+            *sizes,
+            **own,
+            w_bits=self.w_bits,
+            a_bits=None,
+            operands=self.operands,
+            use_bias=self.use_bias,
+            dtype=self.dtype,
+            param_dtype=self.param_dtype,
+            precision=self.precision,
+            kernel_init=parameter("kernel"),
+            bias_init=parameter("bias"),
+            rngs=nnx.Rngs(0),
+        )
+        if self.a_bits is None:
+            return layer(inputs)
+        if isinstance(inputs, QArray):
+            reject_codes()
+        quantizer = ActivationQuantizer(
+            self.a_bits,
+            signed=self.signed,
+            per_channel=self.per_channel,
+            param_dtype=self.param_dtype,
+            name="input_quantizer",
+        )
+        dtype = layer.dtype or jnp.promote_types(inputs.dtype, self.param_dtype)
+        return layer(quantizer(inputs.astype(dtype), layer))
+
+
+class Conv(_Quantized, linen.Conv):
     """``nn.Conv`` on integer codes; see :class:`n2uq_jax.nn.QuantConv`.
 
     Args:
@@ -85,36 +156,25 @@ class Conv(linen.Conv):
       operands: the type codes are multiplied in; it changes speed only.
     """
 
-    w_bits: int | None = None
-    a_bits: int | None = None
-    signed: bool = False
-    per_channel: bool = False
-    operands: Operands | None = None
-
     @linen.compact
     def __call__(self, inputs: jax.Array | QArray) -> jax.Array:
         """Convolves ``inputs`` of shape ``(*batch, *spatial, in)``."""
-        _reject_hooks(self, "conv_general_dilated", "conv_general_dilated_cls")
-        size = self.kernel_size
-        window = (size,) if isinstance(size, int) else tuple(size)
-        shape = (*window, inputs.shape[-1] // self.feature_group_count, self.features)
-        kernel, bias = _parameters(self, shape)
-        layer = nnx_conv.QuantConv(
+        return self._run(
+            inputs,
+            nnx_conv.QuantConv,
             inputs.shape[-1],
             self.features,
-            window,
+            self.kernel_size,
             self.strides,
             padding=self.padding,
             input_dilation=self.input_dilation,
             kernel_dilation=self.kernel_dilation,
             feature_group_count=self.feature_group_count,
             mask=self.mask,
-            **_arguments(self, kernel, bias),
         )
-        return layer(_quantize_inputs(self, inputs, layer))
 
 
-class Dense(linen.Dense):
+class Dense(_Quantized, linen.Dense):
     """``nn.Dense`` on integer codes; see :class:`n2uq_jax.nn.QuantLinear`.
 
     Args:
@@ -126,79 +186,11 @@ class Dense(linen.Dense):
       operands: the type codes are multiplied in; it changes speed only.
     """
 
-    w_bits: int | None = None
-    a_bits: int | None = None
-    signed: bool = False
-    per_channel: bool = False
-    operands: Operands | None = None
-
     @linen.compact
     def __call__(self, inputs: jax.Array | QArray) -> jax.Array:
         """Multiplies ``inputs`` of shape ``(..., in)``."""
-        _reject_hooks(self, "dot_general", "dot_general_cls")
-        kernel, bias = _parameters(self, (inputs.shape[-1], self.features))
-        layer = nnx_linear.QuantLinear(
-            inputs.shape[-1], self.features, **_arguments(self, kernel, bias)
-        )
-        return layer(_quantize_inputs(self, inputs, layer))
+        return self._run(inputs, nnx_linear.QuantLinear, inputs.shape[-1], self.features)
 
 
 QuantConv, QuantDense = Conv, Dense
 """The same classes by the names that go with NNX."""
-
-
-def _parameters(module: Any, shape: tuple[int, ...]) -> tuple[jax.Array, jax.Array | None]:
-    kernel = module.param("kernel", module.kernel_init, shape, module.param_dtype)
-    if not module.use_bias:
-        return kernel, None
-    return kernel, module.param("bias", module.bias_init, shape[-1:], module.param_dtype)
-
-
-def _arguments(module: Any, kernel: jax.Array, bias: jax.Array | None) -> dict[str, Any]:
-    """Returns what makes an NNX layer that holds these parameters, and takes codes."""
-
-    def given(value: jax.Array | None) -> Callable[..., jax.Array | None]:
-        return lambda key, shape, dtype: value
-
-    return {
-        "w_bits": module.w_bits,
-        "a_bits": None,
-        "operands": module.operands,
-        "use_bias": module.use_bias,
-        "dtype": module.dtype,
-        "param_dtype": module.param_dtype,
-        "precision": module.precision,
-        "kernel_init": given(kernel),
-        "bias_init": given(bias),
-        "rngs": nnx.Rngs(0),
-    }
-
-
-def _quantize_inputs(module: Any, inputs: jax.Array | QArray, layer: Any) -> jax.Array | QArray:
-    if module.a_bits is None:
-        return inputs
-    if isinstance(inputs, QArray):
-        raise TypeError(
-            "inputs is a QArray, but this layer quantizes its input itself; pass a float array, or "
-            "build the layer with a_bits=None."
-        )
-    quantizer = ActivationQuantizer(
-        module.a_bits,
-        signed=module.signed,
-        per_channel=module.per_channel,
-        param_dtype=module.param_dtype,
-        name="input_quantizer",
-    )
-    dtype = layer.dtype or jnp.promote_types(inputs.dtype, module.param_dtype)
-    return quantizer(inputs.astype(dtype), layer)
-
-
-def _reject_hooks(module: Any, *names: str) -> None:
-    if module.w_bits is None:
-        raise ValueError("w_bits must be given, from 1 to 8, got None.")
-    for name in names:
-        if getattr(module, name) is not None:
-            raise TypeError(
-                f"{name} is not an argument of a quantized layer: its product runs on integer "
-                "codes; choose their type with operands."
-            )

@@ -70,7 +70,7 @@ def quantize_activation(
     """
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise TypeError(f"x must be a float array, got dtype {x.dtype}.")
-    levels = _check_intervals(intervals)
+    max_code = _check_intervals(intervals)
     channels = x.shape[-1] if x.ndim else 1
     compute = jnp.promote_types(x.dtype, jnp.float32)
     start = _check_parameter("start", start, channels, compute)
@@ -90,14 +90,14 @@ def quantize_activation(
         if value.ndim > intervals.ndim - 1:
             raise ValueError(
                 f"{name} has one value a channel (shape {value.shape}), so intervals must have "
-                f"shape ({levels}, {channels}), got {intervals.shape}."
+                f"shape ({max_code}, {channels}), got {intervals.shape}."
             )
     a = effective_intervals(intervals.astype(compute))
     codes = activation_codes(x, start, a, in_scale)
-    scale = out_scale.reshape(()).astype(compute) / levels
+    scale = out_scale.reshape(()).astype(compute) / max_code
     if signed:
-        return QArray(2 * codes - levels, scale, levels)
-    return QArray(codes, 2 * scale, levels)
+        return QArray(2 * codes - max_code, scale, max_code)
+    return QArray(codes, 2 * scale, max_code)
 
 
 def effective_intervals(intervals: jax.Array) -> jax.Array:
@@ -134,7 +134,7 @@ def knots(start: jax.Array, intervals: jax.Array) -> jax.Array:
 
 
 def thresholds(start: jax.Array, intervals: jax.Array) -> jax.Array:
-    """Returns the thresholds, midway between neighbouring knots.
+    """Returns the thresholds, midway between neighboring knots.
 
     .. math:: T_i = (d_{i-1} + d_i) / 2
 
@@ -220,14 +220,14 @@ activation_codes.defvjp(_forward, _backward)
 
 
 def _check_intervals(intervals: jax.Array) -> int:
-    levels = intervals.shape[0] if intervals.ndim in (1, 2) else 0
-    bits = (levels + 1).bit_length() - 1
-    if levels != 2**bits - 1 or not 1 <= bits <= 8:
+    max_code = intervals.shape[0] if intervals.ndim in (1, 2) else 0
+    bits = (max_code + 1).bit_length() - 1
+    if max_code != 2**bits - 1 or not 1 <= bits <= 8:
         raise ValueError(
             "intervals must have shape (N,) or (N, channels) with N = 2**bits - 1 and bits from "
             f"1 to 8 (N one of 1, 3, 7, .., 255), got shape {intervals.shape}."
         )
-    return levels
+    return max_code
 
 
 def _check_parameter(name: str, value: jax.Array, channels: int, dtype) -> jax.Array:

@@ -21,9 +21,11 @@ def quantize_pact(x: jax.Array, clip: jax.Array, bits: int) -> QArray:
     :math:`0 < x < c`, else 0; :math:`\partial y/\partial c = k/N + [x \ge c]`, which is 2 where
     the input saturates (the authors do not detach the clip of the forward term).
 
+    A clip at or below 0 lets nothing pass: all codes and all gradients are 0.
+
     Args:
       x: float array of any shape.
-      clip: :math:`c > 0`, shape ``()`` or ``(1,)``.
+      clip: :math:`c`, shape ``()`` or ``(1,)``.
       bits: 1 to 8; ``N = 2**bits - 1``.
 
     Returns:
@@ -36,22 +38,22 @@ def quantize_pact(x: jax.Array, clip: jax.Array, bits: int) -> QArray:
     Reference:
       Choi et al., "PACT", arXiv 1805.06085, in the form of the N2UQ authors' code.
     """
-    levels = 2 ** check_bits("bits", bits) - 1
+    max_code = 2 ** check_bits("bits", bits) - 1
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise TypeError(f"x must be a float array, got dtype {x.dtype}.")
     clip = jnp.asarray(clip)
     if clip.size != 1:
         raise ValueError(f"clip must have one element, shape () or (1,), got shape {clip.shape}.")
     clip = clip.reshape(()).astype(jnp.promote_types(x.dtype, jnp.float32))
-    return QArray(pact_codes(levels, x, clip), clip / levels, levels)
+    return QArray(pact_codes(max_code, x, clip), clip / max_code, max_code)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def pact_codes(levels: int, x: jax.Array, clip: jax.Array) -> jax.Array:
+def pact_codes(max_code: int, x: jax.Array, clip: jax.Array) -> jax.Array:
     """Rounds clipped activations to codes; the core of :func:`quantize_pact`.
 
     Args:
-      levels: ``N = 2**bits - 1``.
+      max_code: ``N = 2**bits - 1``.
       x: float array of any shape.
       clip: float32 or wider, shape ``()``.
 
@@ -59,22 +61,23 @@ def pact_codes(levels: int, x: jax.Array, clip: jax.Array) -> jax.Array:
       Codes ``0 .. N``, shape and dtype of ``x``, behind an optimization barrier outside of
       differentiation.
     """
-    return tagged(_round(levels, x, clip), f"pact_codes/{levels}")
+    return tagged(_round(max_code, x, clip), f"pact_codes/{max_code}")
 
 
-def _round(levels, x, clip):
+def _round(max_code, x, clip):
     # A product with N/c, not a division by c/N: that is where the authors' rounding happens.
+    factor = jnp.where(clip > 0, max_code / clip, 0)
     bounded = jnp.minimum(jax.nn.relu(x.astype(clip.dtype)), clip)
-    return jnp.round(bounded * (levels / clip)).astype(x.dtype)
+    return jnp.round(bounded * factor).astype(x.dtype)
 
 
-def _forward(levels, x, clip):
-    return _round(levels, x, clip), (x, clip)
+def _forward(max_code, x, clip):
+    return _round(max_code, x, clip), (x, clip)
 
 
-def _backward(levels, residuals, g):
+def _backward(max_code, residuals, g):
     x, clip = residuals
-    g = g.astype(clip.dtype) * levels / clip
+    g = jnp.where(clip > 0, g.astype(clip.dtype) * max_code / clip, 0)
     value = x.astype(clip.dtype)
     dx = jnp.where((value > 0) & (value < clip), g, 0).astype(x.dtype)
     d_clip = jnp.where(value >= clip, g, 0).sum()

@@ -42,18 +42,18 @@ def quantize_weight(kernel: jax.Array, bits: int, *, axis: int = -1) -> QArray:
     Reference:
       Liu et al., "Nonuniform-to-Uniform Quantization", CVPR 2022, with the authors' gradient.
     """
-    levels = 2 ** check_bits("bits", bits) - 1
+    max_code = 2 ** check_bits("bits", bits) - 1
     if not jnp.issubdtype(kernel.dtype, jnp.floating):
         raise TypeError(f"kernel must be a float array, got dtype {kernel.dtype}.")
     if not -kernel.ndim <= axis < kernel.ndim:
         raise ValueError(f"axis must be an axis of the kernel of shape {kernel.shape}, got {axis}.")
-    sigma = _entropy_preserving_scale(lax.stop_gradient(kernel), levels, axis)
-    codes = weight_codes(levels, kernel, sigma)
+    sigma = _entropy_preserving_scale(lax.stop_gradient(kernel), max_code, axis)
+    codes = weight_codes(max_code, kernel, sigma)
     last = axis % kernel.ndim == kernel.ndim - 1
-    return QArray(codes, (sigma.reshape(-1) if last else sigma) / levels, levels)
+    return QArray(codes, (sigma.reshape(-1) if last else sigma) / max_code, max_code)
 
 
-def _entropy_preserving_scale(kernel: jax.Array, levels: int, axis: int) -> jax.Array:
+def _entropy_preserving_scale(kernel: jax.Array, max_code: int, axis: int) -> jax.Array:
     """Returns sigma with ones on the reduced axes, in float32 or wider.
 
     The barriers make the compiler build this reduction the same way in every program, because
@@ -63,15 +63,15 @@ def _entropy_preserving_scale(kernel: jax.Array, levels: int, axis: int) -> jax.
     axes = [i for i in range(kernel.ndim) if i != axis % kernel.ndim]
     dtype = jnp.promote_types(kernel.dtype, jnp.float32)
     mean = jnp.mean(magnitude, axis=axes, dtype=dtype, keepdims=True)
-    return lax.optimization_barrier(2 * levels / (levels + 1) * mean)
+    return lax.optimization_barrier(2 * max_code / (max_code + 1) * mean)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def weight_codes(levels: int, kernel: jax.Array, sigma: jax.Array) -> jax.Array:
+def weight_codes(max_code: int, kernel: jax.Array, sigma: jax.Array) -> jax.Array:
     """Rounds a kernel to odd integers; the core of :func:`quantize_weight`.
 
     Args:
-      levels: ``N = 2**bits - 1``.
+      max_code: ``N = 2**bits - 1``.
       kernel: float array.
       sigma: float32 or wider, broadcasts to the kernel.
 
@@ -79,18 +79,18 @@ def weight_codes(levels: int, kernel: jax.Array, sigma: jax.Array) -> jax.Array:
       The codes ``2m - N``, shape and dtype of ``kernel``.
     """
     unit = kernel.astype(sigma.dtype) / jnp.where(sigma == 0, 1, sigma)
-    m = jnp.round((jnp.clip(unit, -1, 1) + 1) * (levels / 2))
-    return (2 * m - levels).astype(kernel.dtype)
+    m = jnp.round((jnp.clip(unit, -1, 1) + 1) * (max_code / 2))
+    return (2 * m - max_code).astype(kernel.dtype)
 
 
-def _forward(levels, kernel, sigma):
-    return weight_codes(levels, kernel, sigma), sigma
+def _forward(max_code, kernel, sigma):
+    return weight_codes(max_code, kernel, sigma), sigma
 
 
-def _backward(levels, sigma, g):
+def _backward(max_code, sigma, g):
     # Two divisions: sigma squared underflows for kernels around 1e-20.
     safe = jnp.where(sigma == 0, jnp.inf, sigma)
-    d_kernel = (g.astype(sigma.dtype) * levels / safe) / safe
+    d_kernel = (g.astype(sigma.dtype) * max_code / safe) / safe
     return d_kernel.astype(g.dtype), jnp.zeros_like(sigma)
 
 

@@ -46,6 +46,7 @@ def test_float64_is_wider(x64):
         ("float32", 2**12, 2, False),
         ("float32", None, 1, False),
         ("int32", None, 1, True),
+        ("int32", 255, 33_025, True),
     ],
 )
 def test_named_type_is_checked(operands, max_code, terms, exact):
@@ -55,6 +56,14 @@ def test_named_type_is_checked(operands, max_code, terms, exact):
     else:
         with pytest.raises(ValueError, match=f"operands='{operands}' is not exact for {terms} pro"):
             choose_operands(*arguments)
+
+
+def test_sums_that_no_type_holds_are_refused_by_default_too():
+    assert choose_operands(None, codes(255), codes(255), 33_025) == "int32"  # below 2**31
+    with pytest.raises(ValueError, match=r"33026 products of codes up to 255 and 255 .*int32"):
+        choose_operands(None, codes(255), codes(255), 33_026)
+    with pytest.raises(ValueError, match=r"33026 products .* reach 2\*\*31"):
+        choose_operands("int32", codes(255), codes(255), 33_026)
 
 
 def test_unknown_type():

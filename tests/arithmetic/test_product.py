@@ -36,6 +36,18 @@ def test_nan_passes_in_float_types():
         np.testing.assert_array_equal(np.isnan(y), [[True, True], [False, False]])
 
 
+@pytest.mark.parametrize("operands", ["int8", "int32"])
+def test_a_diverging_run_is_seen_in_integer_types(operands):
+    x = X.at[1, 2].set(jnp.nan)
+    operation = DotProduct(AXES, operands)
+    y, pull = jax.vjp(lambda x, w: multiply_codes(operation, x, w), x, W)
+    np.testing.assert_array_equal(np.isnan(y), [[False, False], [True, True]])
+    np.testing.assert_array_equal(y[0], SUMS[0])
+    assert np.isnan(pull(jnp.ones((2, 2)))[1]).any()
+    evaluation = str(jax.make_jaxpr(lambda x: multiply_codes(operation, x, W))(x))
+    assert " ne " not in evaluation  # nothing is looked for
+
+
 def test_barrier_in_evaluation_alone():
     def evaluate(x, w):
         return multiply_codes(DotProduct(AXES), x, w)

@@ -94,11 +94,35 @@ def test_a_rule_that_matches_nothing_is_an_error_that_lists_the_layers():
         plan(CNN(nnx.Rngs(0)), [n2uq.Rule("conv3", 4, 4)])
 
 
+def test_a_rule_that_earlier_ones_shadow_is_reported():
+    model = CNN(nnx.Rngs(0))
+    rules = [n2uq.Rule("conv.", 4, 4), n2uq.Rule("conv2", 2, 2), n2uq.Rule("linear1", 2, 2)]
+    decided = plan(model, rules)
+    assert decided.shadowed == (rules[1],)
+    assert decided.quantized["conv2"] == rules[0]
+    assert str(decided).splitlines()[-1] == (
+        "rule 'conv2' decides nothing: earlier rules match each of its layers"
+    )
+    assert plan(model, rules[::-1]).shadowed == ()
+    repeated = plan(model, [rules[1], rules[1]])
+    assert repeated.shadowed == (rules[1],)
+
+
+def test_rules_may_come_from_a_generator():
+    model = CNN(nnx.Rngs(0))
+    rules = [n2uq.Rule("conv2", 2, 2), n2uq.Rule("linear1", 4, 4)]
+    assert plan(model, (rule for rule in rules)) == plan(model, rules)
+    result = n2uq.quantize(model, (rule for rule in rules))
+    assert (result.conv2.w_bits, result.linear1.w_bits) == (2, 4)
+
+
 def test_arguments_of_another_type_are_errors():
     with pytest.raises(TypeError, match=r"model must be an nnx.Module, got Dense"):
         plan(linen.Dense(2), [])
     with pytest.raises(TypeError, match=r"rules must be a sequence of n2uq_jax.Rule, got Rule"):
         plan(CNN(nnx.Rngs(0)), n2uq.Rule(".*"))
+    with pytest.raises(TypeError, match=r"rules must be a sequence of n2uq_jax.Rule, got \('conv2"):
+        plan(CNN(nnx.Rngs(0)), ["conv2"])
 
 
 def test_the_first_and_last_layer_are_those_of_the_constructor_after_a_jitted_step():

@@ -11,6 +11,10 @@ import n2uq_jax as n2uq
         (("conv", 9), ValueError, "w_bits must be from 1 to 8, got 9"),
         (("conv", 2, 2.0), TypeError, "a_bits must be an int from 1 to 8, got 2.0"),
         (("conv", None, 2), ValueError, "w_bits must be given with a_bits=2"),
+        (("conv", True), TypeError, "w_bits must be an int from 1 to 8, got True"),
+        (("conv", 2, 2, "yes"), TypeError, "signed must be True, False or None, got 'yes'"),
+        (("conv", 2, 2, None, "x"), TypeError, "per_channel must be True or False, got 'x'"),
+        (("conv", 2, 2, None, False, "foo"), ValueError, "operands must be None, .* got 'foo'"),
     ],
 )
 def test_a_bad_rule_is_an_error(arguments, error, message):

@@ -197,6 +197,16 @@ def make(**kwargs):
         ({"mask": jnp.ones((3, 3, 4))}, ValueError, r"mask must have.*\(3, 3, 4, 2\)"),
         ({"conv_general_dilated": max}, TypeError, "conv_general_dilated is not an argument"),
         ({"promote_dtype": max}, TypeError, "promote_dtype is not an argument"),
+        ({"operands": "int4"}, ValueError, "operands must be None, .* got 'int4'"),
+        ({"per_channel": "x"}, TypeError, "per_channel must be True or False, got 'x'"),
+        ({"signed": "yes"}, TypeError, "signed must be True, False or None, got 'yes'"),
+        ({"a_bits": True}, TypeError, "a_bits must be an int from 1 to 8, got True"),
+        ({"in_features": 0}, ValueError, "in_features must be at least 1, got 0"),
+        ({"out_features": 0}, ValueError, "out_features must be at least 1, got 0"),
+        ({"kernel_size": (3, 0)}, ValueError, r"kernel_size must be at least 1, got \(3, 0\)"),
+        ({"strides": 0}, ValueError, "strides must be at least 1, got 0"),
+        ({"kernel_dilation": (0, 1)}, ValueError, r"kernel_dilation must be at least 1"),
+        ({"stride": 2}, TypeError, "unexpected keyword argument 'stride'"),
     ],
 )
 def test_construction_errors(kwargs, error, message):
@@ -213,7 +223,6 @@ def test_construction_errors(kwargs, error, message):
         ({"padding": "CAUSAL"}, jnp.ones((1, 5, 5, 4)), ValueError, "padding must be .*'CAUSAL'"),
         ({"padding": "same"}, jnp.ones((1, 5, 5, 4)), ValueError, "padding must be .*'same'"),
         ({"padding": [1]}, jnp.ones((1, 5, 5, 4)), ValueError, "padding must have 2 entries"),
-        ({"operands": "int4"}, jnp.ones((1, 5, 5, 4)), ValueError, "operands must be None"),
     ],
 )
 def test_call_errors(kwargs, x, error, message):

@@ -56,6 +56,21 @@ def test_per_channel_quantizer_in_a_jitted_step():
     assert all((leaf != 0).any() for leaf in jax.tree.leaves(gradients))
 
 
+def test_sums_that_no_type_holds_are_an_error_that_names_the_layer():
+    layer = nnx.eval_shape(lambda: QuantLinear(33_100, 1, w_bits=8, a_bits=8, rngs=nnx.Rngs(0)))
+    x = jax.ShapeDtypeStruct((1, 33_100), jnp.float32)
+    with pytest.raises(ValueError, match=r"QuantLinear with a kernel of shape \(33100, 1\): sums"):
+        nnx.eval_shape(lambda layer, x: layer(x), layer, x)
+
+
+def test_a_diverging_run_of_eight_bits_is_seen():
+    layer = QuantLinear(512, 3, w_bits=8, a_bits=8, rngs=nnx.Rngs(0))  # sums in int32
+    x = jnp.ones((4, 512)).at[2, 5].set(jnp.nan)
+    loss, gradients = nnx.value_and_grad(lambda layer: layer(x).sum())(layer)
+    assert np.isnan(loss)
+    assert np.isnan(gradients.kernel[...]).any()
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [

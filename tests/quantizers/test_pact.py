@@ -54,6 +54,17 @@ def test_nan_and_dtypes():
     assert quantize_pact(jnp.ones((0, 3)), 2.0, 4).shape == (0, 3)
 
 
+@pytest.mark.parametrize("clip", [0.0, -0.5])
+def test_a_clip_that_lets_nothing_pass_gives_zeros(clip):
+    x = jnp.array([-1.0, 0, 0.5, 2, np.inf])
+    q = quantize_pact(x, jnp.float32(clip), 2)
+    np.testing.assert_array_equal(q.codes, np.zeros(5))
+    np.testing.assert_array_equal(q.dequantize(), np.zeros(5))
+    gradients = jax.vmap(jax.grad(value, argnums=(0, 1)), (0, None, None))(x, clip, 2)
+    np.testing.assert_array_equal(gradients, np.zeros((2, 5)))
+    assert np.isnan(quantize_pact(jnp.array([np.nan]), jnp.float32(clip), 2).codes).all()
+
+
 def test_shard_map():
     mesh = jax.make_mesh((8,), ("batch",), axis_types=(AxisType.Auto,))
     x = jax.random.normal(jax.random.key(0), (16, 3))

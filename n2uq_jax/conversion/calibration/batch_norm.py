@@ -14,13 +14,13 @@ Forward = Callable[[Any, jax.Array], Any]
 """How a model is run on a batch: ``forward(model, x)``."""
 
 
-def run(model: Any, x: jax.Array) -> Any:
-    """Calls the model."""
+def call_model(model: Any, x: jax.Array) -> Any:
+    """Calls the model, as ``forward`` does by default."""
     return model(x)
 
 
 def reestimate_batch_norm(
-    model: nnx.Module, batches: Iterable[Any], *, forward: Forward = run
+    model: nnx.Module, batches: Iterable[Any], *, forward: Forward = call_model
 ) -> None:
     r"""Replaces BatchNorm's running statistics by averages over batches, in place.
 
@@ -73,11 +73,11 @@ def reestimate_batch_norm(
         total = weighted if total is None else jax.tree.map(jnp.add, total, weighted)
         examples += len(x)
     assert total is not None
-    silent = [path for path, (_, var) in total.items() if bool((var < 0).any())]
-    if silent:
+    unused = [path for path, (_, var) in total.items() if bool((var < 0).any())]
+    if unused:
         raise ValueError(
             "these did not normalize by the batch's statistics, so there are none to average: "
-            f"{', '.join(silent)}; pass forward to run the model in training mode."
+            f"{', '.join(unused)}; pass forward to run the model in training mode."
         )
     for path, norm in norms.items():
         mean, var = total[path]

@@ -7,12 +7,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from n2uq_jax.conversion.calibration.batch_norm import Forward, reestimate_batch_norm, run
+from n2uq_jax.conversion.calibration.batch_norm import Forward, call_model, reestimate_batch_norm
 from n2uq_jax.conversion.calibration.batches import inputs_of
 from n2uq_jax.conversion.calibration.choose import Calibrated, choose, possible_signs, sample
 from n2uq_jax.conversion.calibration.fit import Fit
-from n2uq_jax.conversion.layers import QUANTIZED_LAYERS
-from n2uq_jax.nn import ActivationQuantizer, quantizers
+from n2uq_jax.nn import ActivationQuantizer, QuantizedLayer, quantizers
 from n2uq_jax.nn.lazy import parameter_paths, reject_new_parameters
 from n2uq_jax.quantizers import QArray
 
@@ -21,7 +20,7 @@ def calibrate(
     model: nnx.Module,
     batches: Iterable[Any],
     *,
-    forward: Forward = run,
+    forward: Forward = call_model,
     batch_norm: bool = True,
 ) -> dict[str, Calibrated]:
     """Sets thresholds and scales from data, in place, so that a converted network starts usable.
@@ -122,7 +121,7 @@ class _Calibration:
             fitted = cast(_CalibratedQuantizer, quantizer)
             fitted.path, fitted.calibration = path, self
         for _, module in nnx.iter_modules(model):
-            if isinstance(module, QUANTIZED_LAYERS):
+            if isinstance(module, QuantizedLayer):
                 self.layers[id(module.input_quantizer)] = module
 
     def fit(self, quantizer: _CalibratedQuantizer, x: jax.Array) -> Fit:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from n2uq_jax.conversion.calibration.fit import (
     Fit,
-    centred,
+    centered,
     decorrelation,
     fit_quantiles,
     fit_shifted_step,
@@ -18,7 +18,6 @@ from n2uq_jax.conversion.calibration.fit import (
     gain,
     relative_error,
 )
-from n2uq_jax.conversion.layers import float_result
 
 Method = Literal["step", "quantiles", "shifted"]
 
@@ -28,10 +27,8 @@ SAMPLES = 2**16
 EXAMPLES = 64
 """How many examples candidates are compared on, by the output of the layer."""
 
-
 WIDTHS = (0.5, 0.15)
 """How far the best candidate's range and place are varied: octaves, and intervals; then again."""
-
 
 Candidate = tuple[Method, bool, Callable[..., Fit]]
 """A name, a value of ``signed``, and what fits it."""
@@ -85,13 +82,13 @@ def choose(
     Returns:
       What was chosen, and its parameters, scaled so that the layer's output fits.
     """
-    free = normalized and layer is not None and layer.bias is None
+    affine_free = normalized and layer is not None and layer.bias is None
     candidates: list[Candidate] = []
     for signed in signs:
         candidates += [("step", signed, fit_step), ("quantiles", signed, fit_quantiles)]
-        if free and not signed:
+        if affine_free and not signed:
             candidates.append(("shifted", signed, fit_shifted_step))
-    measure = _measured_by_output(layer, x[:EXAMPLES], samples, free)
+    measure = _measured_by_output(layer, x[:EXAMPLES], samples, affine_free)
     measured = []
     for method, signed, candidate in candidates:
         fit, error = measure(candidate(samples, bits, signed=signed), signed)
@@ -152,7 +149,7 @@ def _moved(fit: Fit, intervals: jax.Array) -> Fit:
 
 
 def _measured_by_output(
-    layer: Any, x: jax.Array, samples: jax.Array, free: bool
+    layer: Any, x: jax.Array, samples: jax.Array, affine_free: bool
 ) -> Callable[[Fit, bool], tuple[Fit, jax.Array]]:
     """Returns what scales a candidate's output to fit, and measures the error that is left."""
     if layer is None:
@@ -161,14 +158,14 @@ def _measured_by_output(
             relative_error(fit(samples, signed=signed).dequantize(), samples),
         )
     with _bare(layer):
-        target = float_result(layer, x)
-    aim = centred(target) if free else target
-    error = decorrelation if free else relative_error
+        target = layer.call_float(x)
+    fit_to = centered(target) if affine_free else target
+    error = decorrelation if affine_free else relative_error
 
     def measure(fit: Fit, signed: bool) -> tuple[Fit, jax.Array]:
         with _bare(layer):
             y = layer(fit(x, signed=signed))
-        factor = gain(centred(y) if free else y, aim)
+        factor = gain(centered(y) if affine_free else y, fit_to)
         return fit._replace(out_scale=fit.out_scale * factor), error(factor * y, target)
 
     return measure

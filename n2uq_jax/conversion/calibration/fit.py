@@ -53,14 +53,14 @@ def fit_step(x: jax.Array, bits: int, *, signed: bool) -> Fit:
       A fit; in units of ``in_scale * x`` its thresholds are those of a new quantizer. Where no
       sample has a code above zero, that of a new quantizer itself.
     """
-    levels = 2**bits - 1
+    num_thresholds = 2**bits - 1
     x = x.reshape(-1).astype(jnp.promote_types(x.dtype, jnp.float32))
-    offset = levels / 2 if signed else 0.0
+    offset = num_thresholds / 2 if signed else 0.0
     largest = jnp.max(jnp.abs(x) if signed else x)
     safe = jnp.where(largest > 0, largest, 1.0)
 
     def level(step: jax.Array) -> jax.Array:
-        return jnp.clip(jnp.round(x / step + offset), 0, levels) - offset
+        return jnp.clip(jnp.round(x / step + offset), 0, num_thresholds) - offset
 
     def update(_: int, step: jax.Array) -> jax.Array:
         power = jnp.sum(level(step) ** 2)
@@ -73,11 +73,11 @@ def fit_step(x: jax.Array, bits: int, *, signed: bool) -> Fit:
 
     # First the range that the levels span, from all of the samples' down to a 64th of it.
     ranges = safe * 2.0 ** jnp.linspace(0, -6, 25, dtype=x.dtype)
-    step = best_of(ranges / (levels - offset))
+    step = best_of(ranges / (num_thresholds - offset))
     step = best_of(step * 2.0 ** jnp.linspace(-0.25, 0.25, 17, dtype=x.dtype))
-    out_scale = jnp.where(largest > 0, step * levels / 2, 1.0)
+    out_scale = jnp.where(largest > 0, step * num_thresholds / 2, 1.0)
     start = jnp.asarray(-1.0 if signed else 0.0, x.dtype)
-    intervals = jnp.full((levels,), 2 / levels, x.dtype)
+    intervals = jnp.full((num_thresholds,), 2 / num_thresholds, x.dtype)
     return Fit(start, intervals, 1 / out_scale, out_scale)
 
 
@@ -95,7 +95,7 @@ def fit_shifted_step(x: jax.Array, bits: int, *, signed: bool) -> Fit:
       signed: False: the shift takes the place of levels on both sides of zero.
 
     Returns:
-      A fit with thresholds at any place and unsigned codes; where the samples have no spread, that
+      A fit with thresholds at any place and unsigned codes; where the samples are all equal, that
       of a new quantizer.
 
     Raises:
@@ -103,12 +103,12 @@ def fit_shifted_step(x: jax.Array, bits: int, *, signed: bool) -> Fit:
     """
     if signed:
         raise ValueError("signed must be False, got True.")
-    levels = 2**bits - 1
+    num_thresholds = 2**bits - 1
     x = x.reshape(-1).astype(jnp.promote_types(x.dtype, jnp.float32))
-    center, spread = jnp.mean(x), jnp.std(x)
+    center, std = jnp.mean(x), jnp.std(x)
 
     def codes(offset: jax.Array, step: jax.Array) -> jax.Array:
-        return jnp.clip(jnp.round((x - offset) / step), 0, levels)
+        return jnp.clip(jnp.round((x - offset) / step), 0, num_thresholds)
 
     def update(_: int, line: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         k = codes(*line)
@@ -118,16 +118,18 @@ def fit_shifted_step(x: jax.Array, bits: int, *, signed: bool) -> Fit:
         return center - step * k.mean(), step
 
     def improve(width: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        step = 2 * width / levels
+        step = 2 * width / num_thresholds
         offset, step = lax.fori_loop(0, 16, update, (center - width, step))
         return offset, step, jnp.mean((x - offset - step * codes(offset, step)) ** 2)
 
-    widths = jnp.where(spread > 0, spread, 1) * jnp.linspace(0.5, 6, 12, dtype=x.dtype)
+    widths = jnp.where(std > 0, std, 1) * jnp.linspace(0.5, 6, 12, dtype=x.dtype)
     offsets, steps, errors = lax.map(improve, widths)
     best = jnp.argmin(errors)
-    out_scale = jnp.where(spread > 0, steps[best] * levels / 2, 1.0)
-    start = jnp.where(spread > 0, offsets[best] / out_scale, 0.0)
-    return Fit(start, jnp.full((levels,), 2 / levels, x.dtype), 1 / out_scale, out_scale)
+    out_scale = jnp.where(std > 0, steps[best] * num_thresholds / 2, 1.0)
+    start = jnp.where(std > 0, offsets[best] / out_scale, 0.0)
+    return Fit(
+        start, jnp.full((num_thresholds,), 2 / num_thresholds, x.dtype), 1 / out_scale, out_scale
+    )
 
 
 @functools.partial(jax.jit, static_argnames=("bits", "signed"))
@@ -143,24 +145,24 @@ def fit_quantiles(x: jax.Array, bits: int, *, signed: bool) -> Fit:
       signed: levels on both sides of zero.
 
     Returns:
-      A fit whose knots span 2 in units of ``in_scale * x``; where the samples have no spread, that
+      A fit whose knots span 2 in units of ``in_scale * x``; where the samples are all equal, that
       of a new quantizer.
     """
-    levels = 2**bits - 1
+    num_thresholds = 2**bits - 1
     x = x.reshape(-1).astype(jnp.promote_types(x.dtype, jnp.float32))
-    tail = 0.5 / (levels + 1) / 4
+    tail = 0.5 / (num_thresholds + 1) / 4
     if signed:
-        knots = jnp.quantile(x, jnp.linspace(tail, 1 - tail, levels + 1, dtype=x.dtype))
+        knots = jnp.quantile(x, jnp.linspace(tail, 1 - tail, num_thresholds + 1, dtype=x.dtype))
     else:
         positive = jnp.where(x > 0, x, jnp.nan)
-        probabilities = jnp.linspace(0, 1 - tail, levels + 1, dtype=x.dtype)[1:]
+        probabilities = jnp.linspace(0, 1 - tail, num_thresholds + 1, dtype=x.dtype)[1:]
         knots = jnp.nanquantile(positive, probabilities)
         knots = jnp.concatenate([jnp.zeros_like(knots[:1]), knots])
-    spread = knots[-1] - knots[0]
-    usable = jnp.isfinite(spread) & (spread > 0)
-    in_scale = jnp.where(usable, 2 / jnp.where(usable, spread, 1), 1.0)
+    span = knots[-1] - knots[0]
+    usable = jnp.isfinite(span) & (span > 0)
+    in_scale = jnp.where(usable, 2 / jnp.where(usable, span, 1), 1.0)
     start = jnp.where(usable, in_scale * knots[0], -1.0 if signed else 0.0)
-    intervals = jnp.where(usable, in_scale * jnp.diff(knots), 2 / levels)
+    intervals = jnp.where(usable, in_scale * jnp.diff(knots), 2 / num_thresholds)
     fit = Fit(start, jnp.maximum(intervals, 2 * MIN_INTERVAL), in_scale, jnp.ones((), x.dtype))
     return fit._replace(out_scale=gain(fit(x, signed=signed).dequantize(), x))
 
@@ -189,7 +191,7 @@ def relative_error(approximation: jax.Array, target: jax.Array) -> jax.Array:
     return jnp.sum((a - t) ** 2) / jnp.where(power > 0, power, 1)
 
 
-def centred(y: jax.Array) -> jax.Array:
+def centered(y: jax.Array) -> jax.Array:
     """Subtracts the mean of each channel; channels are the last axis."""
     return y - y.mean(range(y.ndim - 1), keepdims=True)
 
@@ -208,7 +210,7 @@ def decorrelation(approximation: jax.Array, target: jax.Array) -> jax.Array:
     """
     dtype = jnp.promote_types(target.dtype, jnp.float32)
     axes = tuple(range(target.ndim - 1))
-    a, t = (centred(v.astype(dtype)) for v in (approximation, target))
+    a, t = (centered(v.astype(dtype)) for v in (approximation, target))
     power, product = jnp.sum(a * a, axes) * jnp.sum(t * t, axes), jnp.sum(a * t, axes)
     explained = jnp.where(power > 0, product**2 / jnp.where(power > 0, power, 1), 0.0)
     return jnp.mean(jnp.where(jnp.sum(t * t, axes) > 0, 1 - explained, 0.0))

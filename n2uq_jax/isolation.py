@@ -14,11 +14,13 @@ import jax
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 
+from n2uq_jax.shapes import Array, Shaped
+
 MARK_PREFIX = "n2uq_jax."
 """What every mark starts with."""
 
 
-def tagged(result: jax.Array, operation: str) -> jax.Array:
+def tagged(result: Shaped[Array, "*shape"], operation: str) -> Shaped[Array, "*shape"]:
     """Isolates the result of an operation, and marks it.
 
     The mark is JAX's own ``name`` primitive, which computes nothing.
@@ -34,7 +36,7 @@ def tagged(result: jax.Array, operation: str) -> jax.Array:
 
 
 @jax.custom_vjp
-def boundary(x: jax.Array) -> jax.Array:
+def boundary(x: Shaped[Array, "*shape"]) -> Shaped[Array, "*shape"]:
     """Isolates a value that several readers share, outside of differentiation.
 
     Residual sums, which feed both a quantizer and the next sum, pass this function, so that

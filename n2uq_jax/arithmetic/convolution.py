@@ -11,6 +11,7 @@ from jax import lax
 from n2uq_jax.arithmetic.exactness import Operands, choose_operands
 from n2uq_jax.arithmetic.product import scaled_product
 from n2uq_jax.quantizers.qarray import QArray
+from n2uq_jax.shapes import Array, Float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Convolution:
 
 
 def quantized_conv(
-    x: QArray | jax.Array,
+    x: QArray | Float[Array, "batch *spatial inputs"],
     w: QArray,
     *,
     strides: Sequence[int],
@@ -64,7 +65,7 @@ def quantized_conv(
     groups: int = 1,
     operands: Operands | None = None,
     precision: lax.PrecisionLike = None,
-) -> jax.Array:
+) -> Float[Array, "batch *windows outputs"]:
     r"""Convolves two quantized arrays: an exact sum of integers, scaled once.
 
     .. math:: y_c = \Big(\sum k_x \cdot k_w\Big) \cdot (s_x \cdot s_{w,c})

@@ -9,6 +9,7 @@ from jax import lax
 from n2uq_jax.arithmetic.exactness import Operands, choose_operands
 from n2uq_jax.arithmetic.product import scaled_product
 from n2uq_jax.quantizers.qarray import QArray
+from n2uq_jax.shapes import Array, Float
 
 DimensionNumbers = tuple[
     tuple[tuple[int, ...], tuple[int, ...]], tuple[tuple[int, ...], tuple[int, ...]]
@@ -42,12 +43,12 @@ class DotProduct:
 
 
 def quantized_matmul(
-    x: QArray | jax.Array,
+    x: QArray | Float[Array, "*batch inputs"],
     w: QArray,
     *,
     operands: Operands | None = None,
     precision: lax.PrecisionLike = None,
-) -> jax.Array:
+) -> Float[Array, "*batch outputs"]:
     r"""Multiplies a quantized array by a quantized matrix: exact integers, scaled once.
 
     .. math:: y_c = \Big(\sum_i k_{x,i} \cdot k_{w,ic}\Big) \cdot (s_x \cdot s_{w,c})

@@ -10,6 +10,7 @@ from jax import lax
 from n2uq_jax.arithmetic.exactness import accumulator_dtype
 from n2uq_jax.isolation import tagged
 from n2uq_jax.quantizers.qarray import QArray, align
+from n2uq_jax.shapes import Array, Float
 
 
 class Bilinear(Protocol):
@@ -25,7 +26,9 @@ class Bilinear(Protocol):
         ...
 
 
-def scaled_product(operation: Bilinear, x: QArray | jax.Array, w: QArray) -> jax.Array:
+def scaled_product(
+    operation: Bilinear, x: QArray | Float[Array, "..."], w: QArray
+) -> Float[Array, "*outer outputs"]:
     r"""Applies a bilinear operation to codes and scales the exact sums once.
 
     .. math:: y_c = \Big(\sum k_x \cdot k_w\Big) \cdot (s_x \cdot s_{w,c})
@@ -59,7 +62,9 @@ def scaled_product(operation: Bilinear, x: QArray | jax.Array, w: QArray) -> jax
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def multiply_codes(operation: Bilinear, x: jax.Array, w: jax.Array) -> jax.Array:
+def multiply_codes(
+    operation: Bilinear, x: Float[Array, "..."], w: Float[Array, "*inner outputs"]
+) -> Float[Array, "*outer outputs"]:
     """Sums products of codes exactly; gradients are those of real operands.
 
     Outside of differentiation the sums stand behind an optimization barrier, so that what

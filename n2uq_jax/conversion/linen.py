@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import linen, traverse_util
 from flax.core import meta, unfreeze
 
-from n2uq_jax.conversion.calibration.batches import inputs_of
+from n2uq_jax.conversion.calibration.batches import inputs_of, joined, naming_the_batch
 from n2uq_jax.conversion.calibration.choose import choose, sample
 from n2uq_jax.conversion.calibration.fit import Fit
 from n2uq_jax.nn.linen import ActivationQuantizer
@@ -95,8 +95,8 @@ def calibrate(
         )
         return fits[path](x, signed=quantizer.signed)
 
-    x = jnp.concatenate(list(inputs_of(batches)))
-    with linen.intercept_methods(intercept):
+    x = joined(list(inputs_of(batches)))
+    with linen.intercept_methods(intercept), naming_the_batch(x):
         _, updates = module.apply(variables, x, **arguments, mutable=["batch_stats"])
     if not fits:
         raise ValueError("no ActivationQuantizer of n2uq_jax.nn.linen was run.")

@@ -39,6 +39,17 @@ def quantize(model: M, rules: Iterable[Rule]) -> M:
 
     Reference:
       Liu et al., "Nonuniform-to-Uniform Quantization", CVPR 2022.
+
+    Example:
+      >>> from flax import nnx
+      >>> import n2uq_jax as n2uq
+      >>> rngs = nnx.Rngs(0)
+      >>> layers = [nnx.Linear(4, 8, rngs=rngs), nnx.relu, nnx.Linear(8, 8, rngs=rngs), nnx.relu]
+      >>> model = nnx.Sequential(*layers, nnx.Linear(8, 2, rngs=rngs))
+      >>> rules = [n2uq.Rule("layers/2", w_bits=2, a_bits=4)]
+      >>> quantized = n2uq.quantize(model, rules)
+      >>> [type(layer).__name__ for layer in quantized.layers[::2]]
+      ['Linear', 'QuantLinear', 'Linear']
     """
     decided = plan(model, rules)
     if not decided.quantized:

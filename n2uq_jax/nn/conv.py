@@ -37,8 +37,23 @@ class QuantConv(WindowedLayer, nnx.Conv):  # type: ignore[misc]
         kernel_metadata, bias_metadata. Zero padding is the code 0. A mask of zeros and ones
         multiplies the codes; the scale is that of the whole kernel.
 
+    Raises:
+      TypeError: if an argument is of a wrong type, unknown, or would replace the arithmetic.
+      ValueError: if one has a wrong value, or groups do not divide the features.
+
     Reference:
       Liu et al., "Nonuniform-to-Uniform Quantization", CVPR 2022.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from flax import nnx
+      >>> import n2uq_jax as n2uq
+      >>> conv = n2uq.nn.QuantConv(8, 16, (3, 3), 2, w_bits=2, a_bits=2, rngs=nnx.Rngs(0))
+      >>> images = jnp.ones((4, 32, 32, 8))
+      >>> conv(images).shape
+      (4, 16, 16, 16)
+      >>> conv.input_quantizer(images).max_code
+      3
     """
 
     float_class = nnx.Conv

@@ -8,17 +8,18 @@ from jax import lax
 from n2uq_jax.isolation import tagged
 from n2uq_jax.quantizers.qarray import QArray, align, gradient_of, scaled
 from n2uq_jax.quantizers.segment_sums import segment_sums
+from n2uq_jax.shapes import Array, Float
 
 MIN_INTERVAL = float(np.float32(1e-3))
 """The floor of every interval: float32's 1e-3, in float64 too, as in the authors' code."""
 
 
 def quantize_activation(
-    x: jax.Array,
-    start: jax.Array,
-    intervals: jax.Array,
-    in_scale: jax.Array,
-    out_scale: jax.Array,
+    x: Float[Array, "*batch channels"],
+    start: Float[Array, ""] | Float[Array, "#channels"],
+    intervals: Float[Array, " N"] | Float[Array, "N channels"],
+    in_scale: Float[Array, ""] | Float[Array, "#channels"],
+    out_scale: Float[Array, ""] | Float[Array, "1"],
     *,
     signed: bool = False,
 ) -> QArray:
@@ -67,6 +68,20 @@ def quantize_activation(
 
     Reference:
       Liu et al., "Nonuniform-to-Uniform Quantization", CVPR 2022, Eq. 2 and Theorem 1.
+
+    Example:
+      Two bits, intervals 1/4, 1/2 and 5/4: thresholds at 1/8, 1/2 and 11/8.
+
+      >>> import jax.numpy as jnp
+      >>> import n2uq_jax as n2uq
+      >>> x = jnp.array([-1.0, 0.25, 0.5, 1.0, 9.0])
+      >>> start, one = jnp.zeros(()), jnp.ones(())
+      >>> intervals = jnp.array([0.25, 0.5, 1.25])
+      >>> q = n2uq.quantizers.quantize_activation(x, start, intervals, one, one)
+      >>> q.codes.tolist()
+      [0.0, 1.0, 1.0, 2.0, 3.0]
+      >>> bool(q.scale == jnp.float32(2 / 3))
+      True
     """
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise TypeError(f"x must be a float array, got dtype {x.dtype}.")
@@ -100,7 +115,7 @@ def quantize_activation(
     return QArray(codes, 2 * scale, max_code)
 
 
-def effective_intervals(intervals: jax.Array) -> jax.Array:
+def effective_intervals(intervals: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     r"""Raises intervals that are too small to the floor, without a gradient there.
 
     .. math:: a_i \leftarrow a_i \text{ if } a_i > \varepsilon \text{ else } \varepsilon
@@ -114,7 +129,9 @@ def effective_intervals(intervals: jax.Array) -> jax.Array:
     return jnp.where(intervals > MIN_INTERVAL, intervals, MIN_INTERVAL)
 
 
-def knots(start: jax.Array, intervals: jax.Array) -> jax.Array:
+def knots(
+    start: Float[Array, "*#channels"], intervals: Float[Array, "N *channels"]
+) -> Float[Array, "N+1 *channels"]:
     r"""Returns the knots of the piecewise-linear curve, summed from left to right.
 
     .. math:: d_0 = s, \qquad d_i = d_{i-1} + a_i
@@ -133,7 +150,9 @@ def knots(start: jax.Array, intervals: jax.Array) -> jax.Array:
     return jnp.concatenate([first[None], rest])
 
 
-def thresholds(start: jax.Array, intervals: jax.Array) -> jax.Array:
+def thresholds(
+    start: Float[Array, "*#channels"], intervals: Float[Array, "N *channels"]
+) -> Float[Array, "N *channels"]:
     """Returns the thresholds, midway between neighboring knots.
 
     .. math:: T_i = (d_{i-1} + d_i) / 2
@@ -151,8 +170,11 @@ def thresholds(start: jax.Array, intervals: jax.Array) -> jax.Array:
 
 @jax.custom_vjp
 def activation_codes(
-    x: jax.Array, start: jax.Array, intervals: jax.Array, in_scale: jax.Array
-) -> jax.Array:
+    x: Float[Array, "*shape"],
+    start: Float[Array, "*#channels"],
+    intervals: Float[Array, "N *channels"],
+    in_scale: Float[Array, "*#channels"],
+) -> Float[Array, "*shape"]:
     """Counts the thresholds below each input; the core of :func:`quantize_activation`.
 
     Outside of differentiation the codes stand behind an optimization barrier, so that evaluation

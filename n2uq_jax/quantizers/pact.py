@@ -8,9 +8,12 @@ import jax.numpy as jnp
 from n2uq_jax.isolation import tagged
 from n2uq_jax.quantizers.bits import check_bits
 from n2uq_jax.quantizers.qarray import QArray, gradient_of
+from n2uq_jax.shapes import Array, Float
 
 
-def quantize_pact(x: jax.Array, clip: jax.Array, bits: int) -> QArray:
+def quantize_pact(
+    x: Float[Array, "*shape"], clip: Float[Array, ""] | Float[Array, "1"], bits: int
+) -> QArray:
     r"""Clips activations at a learned value and rounds them to uniform levels.
 
     .. math::
@@ -49,7 +52,9 @@ def quantize_pact(x: jax.Array, clip: jax.Array, bits: int) -> QArray:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def pact_codes(max_code: int, x: jax.Array, clip: jax.Array) -> jax.Array:
+def pact_codes(
+    max_code: int, x: Float[Array, "*shape"], clip: Float[Array, ""]
+) -> Float[Array, "*shape"]:
     """Rounds clipped activations to codes; the core of :func:`quantize_pact`.
 
     Args:

@@ -5,6 +5,8 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from n2uq_jax.shapes import Array, Float, Shaped
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -24,8 +26,8 @@ class QArray:
         which products of codes choose an accumulator that cannot overflow.
     """
 
-    codes: jax.Array
-    scale: jax.Array
+    codes: Shaped[Array, "*shape"]
+    scale: Float[Array, "*#shape"]
     max_code: int | None = dataclasses.field(default=None, metadata={"static": True})
 
     @property
@@ -38,7 +40,7 @@ class QArray:
         """Number of dimensions of the codes."""
         return self.codes.ndim
 
-    def dequantize(self) -> jax.Array:
+    def dequantize(self) -> Float[Array, "*shape"]:
         """Returns ``codes * scale``.
 
         Returns:
@@ -51,7 +53,7 @@ class QArray:
         return value
 
 
-def align(parameter: jax.Array, ndim: int) -> jax.Array:
+def align(parameter: Shaped[Array, "*shape"], ndim: int) -> Shaped[Array, "..."]:
     """Gives a per-tensor or per-channel parameter the rank of the array it meets.
 
     Args:
@@ -67,7 +69,7 @@ def align(parameter: jax.Array, ndim: int) -> jax.Array:
     return parameter.reshape((1,) * (ndim - parameter.ndim) + parameter.shape)
 
 
-def scaled(x: jax.Array, factor: jax.Array) -> jax.Array:
+def scaled(x: Float[Array, "*shape"], factor: Float[Array, "*#shape"]) -> Float[Array, "*shape"]:
     """Multiplies an array by a per-tensor or per-channel factor, in the dtype of the factor.
 
     Args:
@@ -80,7 +82,9 @@ def scaled(x: jax.Array, factor: jax.Array) -> jax.Array:
     return align(factor, x.ndim) * x.astype(factor.dtype)
 
 
-def gradient_of(parameter: jax.Array, gradient: jax.Array) -> jax.Array:
+def gradient_of(
+    parameter: Float[Array, "*shape"], gradient: Float[Array, "..."]
+) -> Float[Array, "*shape"]:
     """Gives a gradient that a backward pass has computed the shape and dtype of its parameter.
 
     Inside ``jax.shard_map`` each device has computed its own part, while the parameter may be one

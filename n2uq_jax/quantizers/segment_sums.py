@@ -12,11 +12,17 @@ import jax.numpy as jnp
 from jax import lax
 
 from n2uq_jax.quantizers.qarray import scaled
+from n2uq_jax.shapes import Array, Float
 
 
 def segment_sums(
-    x: jax.Array, g: jax.Array, knots: jax.Array, in_scale: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+    x: Float[Array, "*shape"],
+    g: Float[Array, "*shape"],
+    knots: Float[Array, "knots *channels"],
+    in_scale: Float[Array, "*#channels"],
+) -> tuple[
+    Float[Array, "knots-1 *channels"], Float[Array, "knots-1 *channels"], Float[Array, "*channels"]
+]:
     r"""Sums ``g`` and ``g (u - d_{i-1})`` over each segment, and ``g x``, in one pass.
 
     With :math:`u = \beta_1 x` and the segments :math:`d_{i-1} < u \le d_i`,

@@ -8,9 +8,10 @@ from jax import lax
 
 from n2uq_jax.quantizers.bits import check_bits
 from n2uq_jax.quantizers.qarray import QArray
+from n2uq_jax.shapes import Array, Float
 
 
-def quantize_weight(kernel: jax.Array, bits: int, *, axis: int = -1) -> QArray:
+def quantize_weight(kernel: Float[Array, "*shape"], bits: int, *, axis: int = -1) -> QArray:
     r"""Quantizes a kernel to odd integers with an entropy-preserving scale per output channel.
 
     With :math:`N = 2^b - 1` and, for output channel ``c``,
@@ -41,6 +42,18 @@ def quantize_weight(kernel: jax.Array, bits: int, *, axis: int = -1) -> QArray:
 
     Reference:
       Liu et al., "Nonuniform-to-Uniform Quantization", CVPR 2022, with the authors' gradient.
+
+    Example:
+      One output channel with a mean magnitude of 2, so :math:`\sigma = 3`.
+
+      >>> import jax.numpy as jnp
+      >>> import n2uq_jax as n2uq
+      >>> kernel = jnp.array([[-4.0], [-0.5], [0.5], [3.0]])
+      >>> q = n2uq.quantizers.quantize_weight(kernel, bits=2)
+      >>> q.codes.ravel().tolist()
+      [-3.0, -1.0, 1.0, 3.0]
+      >>> q.scale.tolist(), q.dequantize().ravel().tolist()
+      ([1.0], [-3.0, -1.0, 1.0, 3.0])
     """
     max_code = 2 ** check_bits("bits", bits) - 1
     if not jnp.issubdtype(kernel.dtype, jnp.floating):
@@ -67,7 +80,9 @@ def _entropy_preserving_scale(kernel: jax.Array, max_code: int, axis: int) -> ja
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def weight_codes(max_code: int, kernel: jax.Array, sigma: jax.Array) -> jax.Array:
+def weight_codes(
+    max_code: int, kernel: Float[Array, "*shape"], sigma: Float[Array, "*#shape"]
+) -> Float[Array, "*shape"]:
     """Rounds a kernel to odd integers; the core of :func:`quantize_weight`.
 
     Args:

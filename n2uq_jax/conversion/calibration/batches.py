@@ -1,10 +1,55 @@
 """Batches of data as calibration takes them."""
 
-from collections.abc import Iterable, Iterator
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+
+
+def joined(inputs: Sequence[jax.Array]) -> jax.Array:
+    """Concatenates a network's inputs along the batch axis, which is their first.
+
+    Args:
+      inputs: what :func:`inputs_of` yields, at least one; shape ``(batch, ...)``.
+
+    Returns:
+      One array.
+
+    Raises:
+      ValueError: if one is a scalar, or shapes differ behind the batch axis.
+    """
+    for i, x in enumerate(inputs):
+        if x.ndim == 0:
+            raise ValueError(f"batches: batch {i} is a scalar; its first axis must be the batch.")
+        if x.shape[1:] != inputs[0].shape[1:]:
+            raise ValueError(
+                f"batches must have one shape behind the batch axis, but batch {i} has shape "
+                f"{x.shape}, and batch 0 {inputs[0].shape}."
+            )
+    return jnp.concatenate(inputs)
+
+
+@contextlib.contextmanager
+def naming_the_batch(x: jax.Array) -> Iterator[None]:
+    """Adds the shape of the batches to what a model says of inputs that it does not take.
+
+    Args:
+      x: the model's input.
+
+    Raises:
+      TypeError: instead of one from inside.
+      ValueError: instead of one from inside.
+    """
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(
+            f"{error} (The model was run on batches of shape {x.shape} in all; the first axis must "
+            "be the batch.)"
+        ) from error
 
 
 def inputs_of(batches: Iterable[Any]) -> Iterator[jax.Array]:

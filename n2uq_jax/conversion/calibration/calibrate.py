@@ -8,11 +8,12 @@ import jax.numpy as jnp
 from flax import nnx
 
 from n2uq_jax.conversion.calibration.batch_norm import Forward, call_model, reestimate_batch_norm
-from n2uq_jax.conversion.calibration.batches import inputs_of
+from n2uq_jax.conversion.calibration.batches import inputs_of, joined, naming_the_batch
 from n2uq_jax.conversion.calibration.choose import Calibrated, choose, possible_signs, sample
 from n2uq_jax.conversion.calibration.fit import Fit
 from n2uq_jax.nn import ActivationQuantizer, QuantizedLayer, quantizers
 from n2uq_jax.nn.lazy import parameter_paths, reject_new_parameters
+from n2uq_jax.nn.windowed import WindowedLayer
 from n2uq_jax.quantizers import QArray
 
 
@@ -54,13 +55,27 @@ def calibrate(
 
     Raises:
       TypeError: if a batch is no array.
-      ValueError: if the model has no quantizer, or none was run; if the data are not finite; if
-        the model makes parameters when it is called; or if a quantizer inside a transformation is
-        to choose its sign. Nothing is changed then.
+      ValueError: if the model has no quantizer, or none was run; if batches are not finite, differ
+        in shape behind the batch axis, or are not what the model takes; if the model makes
+        parameters when it is called; or if a quantizer inside a transformation is to choose its
+        sign. Nothing is changed then.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from flax import nnx
+      >>> import n2uq_jax as n2uq
+      >>> layer = n2uq.nn.QuantLinear(4, 2, w_bits=4, a_bits=4, rngs=nnx.Rngs(0))
+      >>> images = 100 * jnp.linspace(0, 1, 256).reshape(64, 4)
+      >>> chosen = n2uq.calibrate(layer, [images])
+      >>> list(chosen)
+      ['input_quantizer']
+      >>> bool(90 < 2 * layer.input_quantizer.out_scale[...] < 120)  # the largest code's value
+      True
     """
     if not quantizers(model):
         raise ValueError("model has no ActivationQuantizer: call n2uq_jax.quantize first.")
     inputs = list(inputs_of(batches))
+    x = joined(inputs)
     has_norm = batch_norm and any(
         isinstance(module, nnx.BatchNorm) for _, module in nnx.iter_modules(model)
     )
@@ -71,7 +86,8 @@ def calibrate(
         raise_if_not_found=False,
     )
     calibration = _Calibration(scratch, normalized=has_norm)
-    forward(scratch, jnp.concatenate(inputs))
+    with naming_the_batch(x):
+        forward(scratch, x)
     reject_new_parameters(scratch, parameter_paths(model))
     if not calibration.chosen:
         raise ValueError("no ActivationQuantizer was run: pass forward to say how to run model.")
@@ -134,12 +150,21 @@ class _Calibration:
             self.samples[path] = samples
             signs = possible_signs(quantizer.signed, samples)
         layer = self.layers.get(id(quantizer))
+        if layer is not None:
+            _check_batch_axis(path, x, layer)
         self.chosen[path], best = choose(
             samples, quantizer.bits, signs, layer, x, normalized=self.normalized
         )
         _assign(quantizer, best)
         quantizer.signed = self.chosen[path].signed
         return best
+
+
+def _check_batch_axis(path: str, x: jax.Array, layer: QuantizedLayer) -> None:
+    # A window tells how many axes an example has; inside a transformation one may be mapped away.
+    concrete = not isinstance(x, jax.core.Tracer)
+    if concrete and isinstance(layer, WindowedLayer) and x.ndim == len(layer.kernel_size) + 1:
+        raise ValueError(f"the input of {path} has shape {x.shape}, without a batch axis.")
 
 
 def _sign_in_transformation(quantizer: _CalibratedQuantizer) -> tuple[bool, ...]:

@@ -78,6 +78,8 @@ def test_thresholds_per_channel_start_out_equal():
         np.repeat(whole.first.input_quantizer.intervals[...][:, None], 3, axis=1),
     )
     np.testing.assert_allclose(split(data()), whole(data()), rtol=1e-5)
+    for name in ("in_scale", "out_scale"):  # and are not those of a new quantizer
+        assert (getattr(split.first.input_quantizer, name)[...] != 1).all()
 
 
 def test_weights_stay_and_dropout_is_off():
@@ -169,6 +171,33 @@ def test_bad_batches_are_errors_and_change_nothing(batches, error, message):
     with pytest.raises(error, match=message):
         n2uq.calibrate(model, batches)
     jax.tree.map(np.testing.assert_array_equal, before, state(model))
+
+
+def test_batches_that_the_model_does_not_take_are_errors_that_name_their_shape():
+    with pytest.raises(ValueError, match=r"batch 1 has shape \(4, 2\), and batch 0 \(256, 3\)"):
+        n2uq.calibrate(Layers(), [data(), jnp.ones((4, 2))])
+    with pytest.raises(ValueError, match=r"batch 0 is a scalar"):
+        n2uq.calibrate(Layers(), [jnp.ones(())])
+    # Examples in place of batches: three of them make a vector of nine features.
+    with pytest.raises(
+        ValueError, match=r"3 features last, got shape \(9,\).* on batches of shape \(9,\) .* batch"
+    ):
+        n2uq.calibrate(Layers(), list(data(3)))
+
+
+def test_images_without_a_batch_axis_are_an_error():
+    class Net(nnx.Module):
+        def __init__(self):
+            self.conv = n2uq.nn.QuantConv(1, 2, (3, 3), w_bits=2, a_bits=2, rngs=nnx.Rngs(0))
+
+        def __call__(self, x):
+            return self.conv(x).sum()
+
+    with pytest.raises(
+        ValueError, match=r"input of conv/input_quantizer has shape \(32, 8, 1\), without a batch"
+    ):
+        n2uq.calibrate(Net(), list(images(4)))
+    assert list(n2uq.calibrate(Net(), [images(4)])) == ["conv/input_quantizer"]
 
 
 def test_an_error_on_the_way_changes_nothing():

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 from flax import nnx
 
 from n2uq_jax.interop.n2uq import load_n2uq_state_dict
-from n2uq_jax.interop.state_dict import LoadReport, StateDict
+from n2uq_jax.interop.state_dict import LoadReport, StateDict, sample
 from n2uq_jax.interop.torchvision import load_torchvision_state_dict
 from n2uq_jax.models.mobilenet_v2 import MobileNetV2
 from n2uq_jax.models.resnet import ResNet
@@ -23,16 +24,20 @@ PREFIXES = ("module.", "_orig_mod.")
 
 TORCH_SUFFIXES = (".pth", ".pt", ".tar", ".bin")
 
+SAFETENSORS_DTYPES = re.compile(r"F16|F32|F64|BF16|[IU](8|16|32|64)|BOOL|C64")
+"""Of safetensors' names of dtypes those that can be read."""
+
 HUB = "hf://"
 """A checkpoint's name begins so if it is to be downloaded from the Hugging Face hub."""
 
 
 def load_checkpoint(m: nnx.Module, source: str | os.PathLike[str]) -> LoadReport:
-    """Loads a file of the authors' or of torchvision's weights into a network.
+    """Loads a file of the authors' or of torchvision's weights into a network: all or nothing.
 
     Args:
       m: a network of :func:`n2uq_jax.models.create`, changed in place.
-      source: what :func:`read_checkpoint` reads.
+      source: what :func:`read_checkpoint` reads. OIHW kernels of any float dtype become HWIO ones
+        of the dtype of the network's parameters.
 
     Returns:
       Which parameters stayed at their initial value.
@@ -40,7 +45,11 @@ def load_checkpoint(m: nnx.Module, source: str | os.PathLike[str]) -> LoadReport
     Raises:
       FileNotFoundError: if there is no such file or model.
       ImportError: if the library that reads the file is not installed.
+      TypeError: if ``m`` is another network.
       ValueError: if the file is damaged, or does not fit the network.
+
+    Reference:
+      :func:`load_n2uq_state_dict`, :func:`load_torchvision_state_dict`.
     """
     return load_state_dict(m, read_checkpoint(source))
 
@@ -50,7 +59,7 @@ def load_state_dict(m: nnx.Module, state: Mapping[str, np.ndarray]) -> LoadRepor
 
     Args:
       m: a network of :func:`n2uq_jax.models.create`, changed in place.
-      state: PyTorch's names and arrays.
+      state: PyTorch's names and arrays, in PyTorch's layouts (OIHW kernels), of any float dtype.
 
     Returns:
       Which parameters stayed at their initial value.
@@ -58,6 +67,9 @@ def load_state_dict(m: nnx.Module, state: Mapping[str, np.ndarray]) -> LoadRepor
     Raises:
       TypeError: if ``m`` is another network.
       ValueError: if the state dict does not fit the network.
+
+    Reference:
+      :func:`load_n2uq_state_dict`, :func:`load_torchvision_state_dict`.
     """
     # Every network of the authors' has RPReLUs, and none of torchvision's.
     if isinstance(m, ResNet | MobileNetV2) and any(".prelu" in name for name in state):
@@ -79,13 +91,18 @@ def read_checkpoint(path: str | os.PathLike[str]) -> StateDict:
         such as ``hf://timm/resnet101.tv_in1k``, which is downloaded.
 
     Returns:
-      PyTorch's names and arrays; bfloat16 tensors as float32.
+      PyTorch's names and arrays in PyTorch's layouts and dtypes; bfloat16 tensors as float32.
 
     Raises:
       FileNotFoundError: if there is no such file.
       ImportError: if the library that reads it is not installed.
       ValueError: if the file is empty, damaged, of an unknown kind, holds anything but tensors
-        under names, or is a pickle that would run code.
+        under names or tensors of a dtype that NumPy has not (float8, float4), or is a pickle that
+        would run code.
+
+    Reference:
+      PyTorch, "Serialization semantics", ``torch.load(weights_only=True)``; the format of
+      safetensors, github.com/huggingface/safetensors.
     """
     path = _find(path)
     if not path.is_file():
@@ -124,6 +141,10 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
             error
         )
     try:
+        with safetensors.safe_open(path, framework="np") as file:
+            dtypes = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
+        unread = {n: d for n, d in dtypes.items() if not SAFETENSORS_DTYPES.fullmatch(d)}
+        _refuse(unread, path)
         return safetensors.numpy.load_file(path)
     except safetensors.SafetensorError as error:
         raise ValueError(f"checkpoint {path} is damaged: {error}") from error
@@ -170,13 +191,26 @@ def _arrays(path: Path, contents: Any) -> StateDict:
         raise ValueError(f"checkpoint {path} holds a {type(contents).__name__}, not a state dict.")
     if not contents:
         raise ValueError(f"checkpoint {path} is empty: it has no tensors.")
+    dtypes = {str(name): str(getattr(value, "dtype", "")) for name, value in contents.items()}
+    _refuse(
+        {n: d for n, d in dtypes.items() if d.startswith(("torch.float8", "torch.float4"))}, path
+    )
     arrays = {str(name): _array(value) for name, value in contents.items()}
     others = [name for name, value in arrays.items() if value is None]
     if others:
-        raise ValueError(f"checkpoint {path} holds values that are no tensors: {', '.join(others)}")
+        raise ValueError(f"checkpoint {path} holds values that are no tensors: {sample(others)}")
     while prefix := next((p for p in PREFIXES if all(n.startswith(p) for n in arrays)), None):
         arrays = {name.removeprefix(prefix): value for name, value in arrays.items()}
     return arrays  # type: ignore[return-value]
+
+
+def _refuse(dtypes: Mapping[str, str], path: Path) -> None:
+    """Refuses a file if there are tensors in ``dtypes``, which are those that NumPy has not."""
+    if dtypes:
+        raise ValueError(
+            f"checkpoint {path} holds tensors of dtype {sample(sorted(set(dtypes.values())))}, "
+            f"which cannot be read: {sample(list(dtypes))}. Save them in float32."
+        )
 
 
 def _array(value: Any) -> np.ndarray | None:

@@ -26,13 +26,14 @@ def load_n2uq_state_dict(m: nnx.Module, state: Mapping[str, np.ndarray]) -> None
     Args:
       m: a ResNet or MobileNetV2 of :func:`n2uq_jax.models.create`, changed in place. A float twin
         wants the same names without those of the quantizers.
-      state: PyTorch's names and arrays, such as :func:`read_checkpoint` returns. Values are cast
-        to the dtype of the parameters.
+      state: PyTorch's names and arrays, such as :func:`read_checkpoint` returns: OIHW kernels, of
+        any float dtype. Values are cast to the dtype of the parameters.
 
     Raises:
       TypeError: if ``m`` is another network.
-      ValueError: with every tensor that is missing, unexpected, of another shape or dtype, not
-        finite, or a constant of another value (``clip_val`` of a weight quantizer is 2).
+      ValueError: if a tensor is missing, unexpected, of another shape or dtype, not finite, out of
+        its range (a variance is not negative), or a constant of another value (``clip_val`` of a
+        weight quantizer is 2; a 16-bit checkpoint may have rounded it).
 
     Reference:
       github.com/liuzechun/Nonuniform-to-Uniform-Quantization.
@@ -52,6 +53,9 @@ def save_n2uq_state_dict(m: nnx.Module) -> StateDict:
 
     Raises:
       TypeError: if ``m`` is another network.
+
+    Reference:
+      github.com/liuzechun/Nonuniform-to-Uniform-Quantization.
     """
     return state_dict.save(list(_entries(m)))
 

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import jax.numpy as jnp
@@ -24,6 +25,7 @@ class Tensor:
       shape: its shape in PyTorch, with the same number of elements.
       axes: the axis of the variable that each axis of the tensor is; None to reshape alone.
       integer: a count, stored as int64.
+      minimum: the least value that it may have.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Tensor:
     shape: tuple[int, ...]
     axes: tuple[int, ...] | None = None
     integer: bool = False
+    minimum: float = -math.inf
 
     def read(self) -> np.ndarray:
         """Returns the variable's values as the PyTorch tensor."""
@@ -51,8 +54,10 @@ class Tensor:
         if self.integer:
             limit = np.iinfo(self.variable.dtype).max
             return None if 0 <= value.min() <= value.max() <= limit else f"is not in 0 .. {limit}"
-        bad = int((~np.isfinite(value)).sum())
-        return f"has {bad} values that are NaN or infinite" if bad else None
+        if bad := int((~np.isfinite(value)).sum()):
+            return f"has {bad} values that are NaN or infinite"
+        low = int((value < self.minimum).sum())
+        return f"has {low} values below {self.minimum:g}" if low else None
 
     def write(self, value: np.ndarray) -> None:
         """Stores a faultless tensor in the variable, in the variable's dtype."""
@@ -68,7 +73,7 @@ class Constant:
 
     Args:
       name: its name in PyTorch.
-      value: the only value it may have.
+      value: float32; the only value it may have, up to the rounding of the dtype it was stored in.
     """
 
     name: str
@@ -82,9 +87,18 @@ class Constant:
         """Says why ``value`` is not this constant, or returns None."""
         if value.shape != self.value.shape:
             return f"has shape {value.shape}, expected {self.value.shape}"
-        if not np.array_equal(value, self.value):
+        if not self._equals(value):
             return f"is {value.tolist()}, but it is a constant: {self.value.tolist()}"
         return None
+
+    def _equals(self, value: np.ndarray) -> bool:
+        if not jnp.issubdtype(value.dtype, jnp.floating):
+            return np.array_equal(value, self.value)
+        dtypes = [value.dtype]
+        if value.dtype.itemsize > 2:  # 16-bit values that were widened again
+            dtypes += [np.dtype(np.float16), np.dtype(jnp.bfloat16)]
+        stored = (self.value.astype(dtype).astype(value.dtype) for dtype in dtypes)
+        return any(np.array_equal(value, constant) for constant in stored)
 
     def write(self, value: np.ndarray) -> None:
         """Does nothing."""
@@ -128,29 +142,62 @@ class LoadReport:
 
 
 def conv(name: str, layer: nnx.Conv) -> Iterator[Tensor]:
-    """Yields the weight of a convolution without bias."""
+    """Yields the weight of a convolution without bias.
+
+    Args:
+      name: the layer's name in PyTorch.
+      layer: its kernel has shape ``(height, width, in / groups, out)`` here, ``(out, in / groups,
+        height, width)`` in PyTorch.
+
+    Yields:
+      One tensor.
+    """
     height, width, inputs, outputs = layer.kernel.shape
     yield Tensor(f"{name}.weight", layer.kernel, (outputs, inputs, height, width), (3, 2, 0, 1))
 
 
 def linear(name: str, layer: nnx.Linear) -> Iterator[Tensor]:
-    """Yields the weight and the bias of a linear layer."""
+    """Yields the weight and the bias of a linear layer.
+
+    Args:
+      name: the layer's name in PyTorch.
+      layer: its kernel has shape ``(in, out)`` here, ``(out, in)`` in PyTorch.
+
+    Yields:
+      Two tensors.
+    """
     inputs, outputs = layer.kernel.shape
     yield Tensor(f"{name}.weight", layer.kernel, (outputs, inputs), (1, 0))
     yield vector(f"{name}.bias", layer.bias)
 
 
 def batch_norm(name: str, layer: BatchNorm) -> Iterator[Tensor]:
-    """Yields the five tensors of a batch normalization."""
+    """Yields the five tensors of a batch normalization.
+
+    Args:
+      name: the layer's name in PyTorch.
+      layer: with parameters and statistics of shape ``(features,)``, and a count of batches.
+
+    Yields:
+      Weight, bias, running mean, running variance (0 or more) and the count, in PyTorch's order.
+    """
     yield vector(f"{name}.weight", layer.scale)
     yield vector(f"{name}.bias", layer.bias)
     yield vector(f"{name}.running_mean", layer.mean)
-    yield vector(f"{name}.running_var", layer.var)
+    yield Tensor(f"{name}.running_var", layer.var, layer.var.shape, minimum=0)
     yield Tensor(f"{name}.num_batches_tracked", layer.num_batches, (), integer=True)
 
 
 def vector(name: str, variable: nnx.Variable | None) -> Tensor:
-    """Returns a tensor of the shape its variable has here."""
+    """Returns a tensor of the shape its variable has here.
+
+    Args:
+      name: the tensor's name in PyTorch.
+      variable: not None; Flax's types allow a layer without a bias or a scale.
+
+    Returns:
+      The tensor.
+    """
     assert variable is not None, name
     return Tensor(name, variable, variable.shape)
 
@@ -164,8 +211,9 @@ def load(entries: Sequence[Entry], state: Mapping[str, np.ndarray], owner: str) 
       owner: whose names they are, for the message.
 
     Raises:
-      ValueError: with every tensor that is missing, unexpected, of another shape or dtype, not
-        finite, or a constant of another value.
+      ValueError: if a tensor is missing, unexpected, of another shape or dtype, not finite, out of
+        its range, or a constant of another value: with the number of such tensors and the first
+        and the last of them.
     """
     expected = {entry.name: entry for entry in entries}
     arrays = {name: np.asarray(value) for name, value in state.items()}
@@ -175,7 +223,7 @@ def load(entries: Sequence[Entry], state: Mapping[str, np.ndarray], owner: str) 
         if name in arrays and (fault := entry.fault(arrays[name])):
             faults.append(f"{name} {fault}")
     if faults:
-        lines = "\n  ".join(faults)
+        lines = "\n  ".join(_shorten(faults, 5, 3))
         raise ValueError(
             f"state does not fit the network under {owner} names, {len(faults)} faults in "
             f"{len(expected)} expected tensors:\n  {lines}"
@@ -185,5 +233,27 @@ def load(entries: Sequence[Entry], state: Mapping[str, np.ndarray], owner: str) 
 
 
 def save(entries: Sequence[Entry]) -> StateDict:
-    """Returns the state dict of ``entries``, in their order."""
+    """Returns a network's state dict.
+
+    Args:
+      entries: every tensor of it, in PyTorch's order.
+
+    Returns:
+      Names and arrays, in that order, in PyTorch's layouts; arrays have their variables' dtypes,
+      and counts are int64.
+    """
     return {entry.name: entry.read() for entry in entries}
+
+
+def sample(names: Sequence[str], most: int = 5) -> str:
+    """Returns the first names in a row, and how many there are if those are not all."""
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown}, … ({len(names)} in all)"
+
+
+def _shorten(lines: Sequence[str], first: int, last: int) -> list[str]:
+    """Leaves out the middle of a long list, saying how many lines are missing."""
+    hidden = len(lines) - first - last
+    if hidden <= 1:
+        return list(lines)
+    return [*lines[:first], f"… and {hidden} more …", *lines[-last:]]

@@ -22,7 +22,8 @@ def load_torchvision_state_dict(m: nnx.Module, state: Mapping[str, np.ndarray]) 
 
     Args:
       m: a network of :func:`n2uq_jax.models.create`, changed in place.
-      state: torchvision's names and arrays. Files that torchvision wrote long ago have no
+      state: torchvision's names and arrays: OIHW kernels, of any float dtype. Values are cast to
+        the dtype of the parameters. Files that torchvision wrote long ago have no
         ``num_batches_tracked``; then the counts stay as they are.
 
     Returns:
@@ -30,8 +31,11 @@ def load_torchvision_state_dict(m: nnx.Module, state: Mapping[str, np.ndarray]) 
 
     Raises:
       TypeError: if ``m`` is another network.
-      ValueError: with every tensor that is missing, unexpected, of another shape or dtype, or not
-        finite.
+      ValueError: if a tensor is missing, unexpected, of another shape or dtype, not finite, or out
+        of its range (a variance is not negative).
+
+    Reference:
+      torchvision, ``models/resnet.py`` and ``models/mobilenetv2.py``.
     """
     entries = list(_entries(m))
     if not any(name.endswith(".num_batches_tracked") for name in state):
@@ -51,6 +55,9 @@ def save_torchvision_state_dict(m: nnx.Module) -> StateDict:
 
     Raises:
       TypeError: if ``m`` is another network.
+
+    Reference:
+      torchvision, ``models/resnet.py`` and ``models/mobilenetv2.py``.
     """
     if not isinstance(m, TorchvisionResNet | TorchvisionMobileNetV2):
         raise TypeError(f"m must be one of torchvision's networks, got {type(m)}.")

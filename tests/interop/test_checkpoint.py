@@ -10,7 +10,7 @@ from n2uq_jax.interop import load_checkpoint, read_checkpoint, save_n2uq_state_d
 from tests.interop.networks import abstract, seeded
 
 torch = pytest.importorskip("torch")
-
+safetensors_torch = pytest.importorskip("safetensors.torch")
 
 RESNET8 = {"name": "resnet8", "bits": 2, "width": 4, "num_classes": 10}
 
@@ -82,6 +82,35 @@ def test_bfloat16_becomes_float32(tmp_path):
     found = read_checkpoint(tmp_path / "a.pt")["a"]
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, [1.0, 1.5, -3.0])
+
+
+def test_bfloat16_safetensors_become_float32(tmp_path):
+    values = torch.tensor([1.0, 1.5, -3.0], dtype=torch.bfloat16)
+    safetensors_torch.save_file({"a": values}, tmp_path / "a.safetensors")
+    found = read_checkpoint(tmp_path / "a.safetensors")["a"]
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, [1.0, 1.5, -3.0])
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+@pytest.mark.parametrize(
+    ("dtype", "name"),
+    [("float8_e4m3fn", "F8_E4M3"), ("float8_e5m2", "F8_E5M2"), ("float4_e2m1fn_x2", "F4")],
+)
+def test_dtypes_that_numpy_has_not_are_refused(tmp_path, dtype, name, suffix):
+    narrow = torch.zeros(4, dtype=torch.uint8).view(getattr(torch, dtype))
+    contents = {f"fc{i}.weight": narrow.clone() for i in range(7)} | {"fc.bias": torch.zeros(3)}
+    path = tmp_path / f"model{suffix}"
+    if suffix == ".pt":
+        torch.save(contents, path)
+        name = f"torch.{dtype}"
+    else:
+        safetensors_torch.save_file(contents, path)
+    with pytest.raises(ValueError, match=rf"model\{suffix} holds tensors of dtype {name}") as error:
+        read_checkpoint(path)
+    message = str(error.value)
+    assert "fc0.weight, fc1.weight, fc2.weight, fc3.weight, fc4.weight, … (7 in all)" in message
+    assert "fc.bias" not in message
 
 
 class RunsCode:

@@ -1,5 +1,6 @@
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from flax import nnx
 
@@ -71,3 +72,37 @@ def test_bad_arguments_are_named():
         models.create("torchvision/resnet18", w_bits=2, a_bits=2, rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match="must both be given"):
         models.create("mobilenet_v2", w_bits=2, rngs=nnx.Rngs(0))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "torchvision/resnet50"])
+@pytest.mark.parametrize("argument", ["width", "stem_stride", "widht"])
+def test_arguments_a_network_does_not_take_are_named(name, argument):
+    message = rf"'{name}' does not take {argument}\. .* it takes in_features\."
+    with pytest.raises(TypeError, match=message):
+        models.create(name, rngs=nnx.Rngs(0), **{argument: 8})
+
+
+def test_an_unknown_argument_of_a_small_network_is_told_what_it_takes():
+    with pytest.raises(TypeError, match=r"does not take depth\..*in_features, width, stem_stride"):
+        models.create("resnet8", depth=8, rngs=nnx.Rngs(0))
+
+
+@pytest.mark.parametrize("argument", ["width", "stem_stride", "num_classes", "in_features"])
+@pytest.mark.parametrize("value", [0, -1, 1.5, True, None])
+def test_sizes_below_one_are_refused(argument, value):
+    message = rf"{argument} must be an integer of at least 1, got {value}"
+    with pytest.raises(ValueError, match=message):
+        models.create("resnet8", rngs=nnx.Rngs(0), **{argument: value})
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "torchvision/resnet18"])
+def test_images_of_one_channel(name):
+    model = abstract(name, num_classes=7, in_features=1)
+    assert output_shape(model, (1, 32, 32, 1)) == (1, 7)
+
+
+def test_width_and_stride_of_a_small_network():
+    model = abstract("resnet8", width=np.int64(4), stem_stride=2)
+    assert model.conv.kernel.shape == (3, 3, 3, 4)
+    assert model.conv.strides == (2, 2)
+    assert model.head.kernel.shape == (16, 1000)

@@ -1,0 +1,66 @@
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from n2uq_jax.models.forms import PostActivation
+from n2uq_jax.models.layers import ConvShape, Precision
+from n2uq_jax.models.mobilenet_v2 import (
+    LAST_CONV,
+    InvertedResidual,
+    MobileNetV2,
+    block_shapes,
+    inverted_block,
+    stem_conv,
+)
+from n2uq_jax.nn import PACT
+
+FORM = PostActivation(Precision(), activation=nnx.relu6)
+
+
+def test_a_block_widens_convolves_each_channel_and_narrows():
+    assert inverted_block(4, 5, 6, 2) == [
+        ConvShape(4, 24, 1),
+        ConvShape(24, 24, 3, 2, groups=24),
+        ConvShape(24, 5, 1),
+    ]
+
+
+def test_blocks_fit_together():
+    shapes = block_shapes()
+    assert len(shapes) == 17
+    features = stem_conv().out_features
+    for shape in shapes:
+        for unit in shape:
+            assert unit.in_features == features
+            features = unit.out_features
+    assert features == LAST_CONV.in_features == 320
+    strides = [unit.stride for shape in shapes for unit in shape if unit.stride > 1]
+    assert strides == [2, 2, 2, 2]
+
+
+def test_the_input_is_added_where_the_shape_stays_and_nothing_follows():
+    block = InvertedResidual(inverted_block(2, 2, 1, 1), form=FORM, rngs=nnx.Rngs(0))
+    block.eval()
+    block.units[-1].norm.scale[...] = jnp.zeros(2)
+    block.units[-1].norm.bias[...] = jnp.asarray([1.0, -9.0])
+    x = jnp.asarray([7.0, 0.5]).reshape(1, 1, 1, 2)
+    np.testing.assert_array_equal(block(x)[0, 0, 0], [8.0, -8.5])
+
+
+def test_nothing_is_added_where_the_shape_changes():
+    for shapes in (inverted_block(2, 2, 1, 2), inverted_block(2, 3, 1, 1)):
+        block = InvertedResidual(shapes, form=FORM, rngs=nnx.Rngs(0))
+        block.eval()
+        block.units[-1].norm.scale[...] = jnp.zeros(shapes[-1].out_features)
+        np.testing.assert_array_equal(block(jnp.ones((1, 2, 2, 2))), 0)
+
+
+def test_the_last_convolution_reads_codes_of_pact_and_relu_in_the_float_twin():
+    def build(bits):
+        return nnx.eval_shape(lambda: MobileNetV2(w_bits=bits, a_bits=bits, rngs=nnx.Rngs(0)))
+
+    model, twin = build(4), build(None)
+    assert isinstance(model.last_activation, PACT)
+    assert model.last_conv.input_quantizer is None
+    assert twin.last_activation is nnx.relu
+    assert (type(model.conv), type(model.head)) == (nnx.Conv, nnx.Linear)

@@ -1,0 +1,1 @@
+"""Integer programs as one C file that runs anywhere."""

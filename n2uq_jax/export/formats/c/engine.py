@@ -1,0 +1,92 @@
+"""A generated program as a callable."""
+
+import ctypes
+from pathlib import Path
+
+import numpy as np
+
+
+class _Options(ctypes.Structure):
+    _fields_ = (("threads", ctypes.c_int), ("kernel", ctypes.c_char_p))
+
+
+class NativeProgram:
+    """A compiled network: calling it maps images to integer logits.
+
+    Args:
+      library: a shared library of a generated program.
+      image_shape: ``(height, width, channels)``.
+      classes: the number of logits.
+      prefix: as the program was generated with.
+      threads: None: as many as OpenMP thinks fit.
+      kernel: the kernel to use wherever it can be; None: the fastest for each layer.
+
+    Raises:
+      ValueError: if ``threads`` is below 1, or this processor has no such kernel.
+    """
+
+    def __init__(
+        self,
+        library: Path,
+        image_shape: tuple[int, int, int],
+        classes: int,
+        *,
+        prefix: str = "model",
+        threads: int | None = None,
+        kernel: str | None = None,
+    ):
+        if threads is not None and threads < 1:
+            raise ValueError(f"threads must be at least 1, got {threads}.")
+        self.image_shape = image_shape
+        self.classes = classes
+        self.threads = threads
+        self.kernel = kernel
+        loaded = ctypes.CDLL(str(library))
+        self._run = getattr(loaded, f"{prefix}_run_with")
+        self._workspace_size = getattr(loaded, f"{prefix}_workspace_size")
+        self._workspace_size.argtypes = [ctypes.c_size_t]
+        self._workspace_size.restype = ctypes.c_size_t
+        name = getattr(loaded, f"{prefix}_kernel_name")
+        name.argtypes, name.restype = [ctypes.c_size_t], ctypes.c_char_p
+        self.kernels: list[str] = []
+        while (found := name(len(self.kernels))) is not None:
+            self.kernels.append(found.decode())
+        if kernel is not None and kernel not in self.kernels:
+            raise ValueError(f"kernel must be one of {self.kernels}, got {kernel!r}.")
+
+    def workspace_size(self, batch: int) -> int:
+        """Returns the bytes that a batch takes beside the images and the logits."""
+        return self._workspace_size(batch)
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Computes integer logits.
+
+        Args:
+          images: uint8, shape ``(batch, *image_shape)``.
+
+        Returns:
+          int32, shape ``(batch, classes)``.
+
+        Raises:
+          TypeError: if ``images`` are not uint8.
+          ValueError: if they have another shape.
+        """
+        images = np.asarray(images)
+        if images.dtype != np.uint8:
+            raise TypeError(f"images must be uint8, 0..255, got {images.dtype}.")
+        if images.shape[1:] != self.image_shape:
+            raise ValueError(f"images must be (batch, *{self.image_shape}), got {images.shape}.")
+        images = np.ascontiguousarray(images)
+        logits = np.empty((len(images), self.classes), np.int32)
+        # One a call, so that threads may share the program.
+        workspace = np.empty(self.workspace_size(len(images)), np.uint8)
+        options = _Options(self.threads or 0, self.kernel.encode() if self.kernel else None)
+        status = self._run(
+            ctypes.byref(options),
+            images.ctypes.data_as(ctypes.c_void_p),
+            ctypes.c_size_t(len(images)),
+            logits.ctypes.data_as(ctypes.c_void_p),
+            workspace.ctypes.data_as(ctypes.c_void_p),
+        )
+        assert status == 0, status
+        return logits

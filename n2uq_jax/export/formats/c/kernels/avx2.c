@@ -1,0 +1,368 @@
+/* Kernels for AVX2: table lookups for 1 and 2 bits, dot products of bytes and of 16-bit integers. */
+#include "depthwise.h"
+#include "x86.h"
+
+#ifdef N2UQ_X86
+
+AVX2 static void avx2_finish(const stage *stages, int32_t count, const memory *memory, place where,
+                             int32_t (*tile)[LANES]) {
+  run_stages(stages, count, memory, where, tile);
+}
+
+AVX2 static void avx2_pool(const pool *pool, const memory *memory, place where, int32_t width,
+                         int32_t (*tile)[LANES]) {
+  pool_tile(pool, memory, where, width, tile);
+}
+
+/* Lookups. Four neighbouring 2-bit codes are a byte, and the byte chooses a row of a table: at i, the
+   sum of those of the four codes whose bit is set in i. A plane's nibble of four weights is such an
+   i, so one vpshufb multiplies four codes by one bit of four weights in 32 channels, and the planes
+   are added with their powers of two at the end. Rows are at most 12, so 21 of them fit a byte. */
+enum { LOOKUP_PIXELS = 4, LOOKUPS_A_BYTE = 255 / 12 };
+
+static int lookup_suits(const convolution *c) {
+  /* Sums of codes times weight numbers are kept in 16 bits, unsigned. */
+  int32_t most = c->largest_input * ((1 << c->bits) - 1);
+  return !c->depthwise && c->bits <= 2 && c->zero == NULL && c->input->type == U8 && c->pitch % 4 == 0 &&
+         c->largest_input <= 3 && c->taps * c->run <= UINT16_MAX / most;
+}
+
+AVX2 static void avx2_pack_fours(const convolution *c, const void *from, int32_t row, uint8_t *packed) {
+  pack_row(c, FOURS, from, row, packed);
+}
+
+/* A row of the table in both halves: for two blocks of 16 channels. */
+AVX2 INLINE __m256i table_row(uint8_t codes) {
+  return _mm256_broadcastsi128_si256(_mm_load_si128((const __m128i *)lookup_fours[codes]));
+}
+
+AVX2 INLINE __m256i two_blocks(const uint8_t *first, const uint8_t *second) {
+  return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)first)),
+                                 _mm_loadu_si128((const __m128i *)second), 1);
+}
+
+AVX2 INLINE __m256i looked_up(__m256i sum, __m256i row, __m256i nibbles) {
+  return _mm256_add_epi8(sum, _mm256_shuffle_epi8(row, nibbles));
+}
+
+/* 16-bit sums of a pixel: channels 0 to 7 of both blocks, and 8 to 15. */
+typedef struct {
+  __m256i low, high;
+} wide_sums;
+
+AVX2 INLINE void widen(wide_sums *wide, __m256i plane, int32_t power) {
+  __m256i zero = _mm256_setzero_si256();
+  __m128i shift = _mm_cvtsi32_si128(power);
+  wide->low = _mm256_add_epi16(wide->low, _mm256_sll_epi16(_mm256_unpacklo_epi8(plane, zero), shift));
+  wide->high = _mm256_add_epi16(wide->high, _mm256_sll_epi16(_mm256_unpackhi_epi8(plane, zero), shift));
+}
+
+/* Sums of weights = first * sum of inputs + step * sum of inputs times weight numbers. */
+AVX2 INLINE void store_weighted(__m128i wide, __m256i total, __m256i step, int32_t *to) {
+  __m256i sum = _mm256_add_epi32(total, _mm256_mullo_epi32(step, _mm256_cvtepu16_epi32(wide)));
+  _mm256_storeu_si256((__m256i *)(void *)to, sum);
+}
+
+AVX2 INLINE void store_lookups(const convolution *c, const wide_sums *wide, const int32_t *totals,
+                               sums *sums) {
+  __m256i step = _mm256_set1_epi32(c->step);
+  for (int32_t p = 0; p < LOOKUP_PIXELS; p++) {
+    __m256i total = _mm256_set1_epi32(c->first * totals[p]);
+    store_weighted(_mm256_castsi256_si128(wide[p].low), total, step, (*sums)[0][p]);
+    store_weighted(_mm256_castsi256_si128(wide[p].high), total, step, (*sums)[0][p] + 8);
+    store_weighted(_mm256_extracti128_si256(wide[p].low, 1), total, step, (*sums)[1][p]);
+    store_weighted(_mm256_extracti128_si256(wide[p].high, 1), total, step, (*sums)[1][p] + 8);
+  }
+}
+
+/* One name for each register: compilers keep arrays of sums in memory, which halves the speed. */
+AVX2 static void lookup_two_bits(const convolution *c, const uint8_t *const *weights,
+                                 const uint8_t *const *inputs, const int32_t *totals, sums *sums) {
+  const __m256i zero = _mm256_setzero_si256(), low_nibbles = _mm256_set1_epi8(15);
+  wide_sums wide[LOOKUP_PIXELS];
+  for (int32_t p = 0; p < LOOKUP_PIXELS; p++) wide[p].low = wide[p].high = zero;
+  const uint8_t *block0 = weights[0], *block1 = weights[1];
+  __m256i low0 = zero, low1 = zero, low2 = zero, low3 = zero;
+  __m256i high0 = zero, high1 = zero, high2 = zero, high3 = zero;
+  int32_t left = LOOKUPS_A_BYTE;
+  for (int32_t t = 0; t < c->taps; t++) {
+    ptrdiff_t offset = c->tap_offsets[t] / 4;
+    const uint8_t *codes0 = inputs[0] + offset, *codes1 = inputs[1] + offset;
+    const uint8_t *codes2 = inputs[2] + offset, *codes3 = inputs[3] + offset;
+    for (ptrdiff_t k = 0, steps = c->run / 4; k < steps;) {
+      ptrdiff_t end = k + left < steps ? k + left : steps;
+      left -= (int32_t)(end - k);
+      for (; k < end; k++, block0 += LANES, block1 += LANES) {
+        __m256i planes = two_blocks(block0, block1);
+        __m256i plane0 = _mm256_and_si256(planes, low_nibbles);
+        __m256i plane1 = _mm256_and_si256(_mm256_srli_epi16(planes, 4), low_nibbles);
+        __m256i row = table_row(codes0[k]);
+        low0 = looked_up(low0, row, plane0);
+        high0 = looked_up(high0, row, plane1);
+        row = table_row(codes1[k]);
+        low1 = looked_up(low1, row, plane0);
+        high1 = looked_up(high1, row, plane1);
+        row = table_row(codes2[k]);
+        low2 = looked_up(low2, row, plane0);
+        high2 = looked_up(high2, row, plane1);
+        row = table_row(codes3[k]);
+        low3 = looked_up(low3, row, plane0);
+        high3 = looked_up(high3, row, plane1);
+      }
+      if (left > 0) continue;
+      widen(&wide[0], low0, 0), widen(&wide[1], low1, 0), widen(&wide[2], low2, 0), widen(&wide[3], low3, 0);
+      widen(&wide[0], high0, 1), widen(&wide[1], high1, 1), widen(&wide[2], high2, 1), widen(&wide[3], high3, 1);
+      low0 = low1 = low2 = low3 = high0 = high1 = high2 = high3 = zero;
+      left = LOOKUPS_A_BYTE;
+    }
+  }
+  widen(&wide[0], low0, 0), widen(&wide[1], low1, 0), widen(&wide[2], low2, 0), widen(&wide[3], low3, 0);
+  widen(&wide[0], high0, 1), widen(&wide[1], high1, 1), widen(&wide[2], high2, 1), widen(&wide[3], high3, 1);
+  store_lookups(c, wide, totals, sums);
+}
+
+AVX2 static void lookup_one_bit(const convolution *c, const uint8_t *const *weights,
+                                const uint8_t *const *inputs, const int32_t *totals, sums *sums) {
+  const __m256i zero = _mm256_setzero_si256(), low_nibbles = _mm256_set1_epi8(15);
+  wide_sums wide[LOOKUP_PIXELS];
+  for (int32_t p = 0; p < LOOKUP_PIXELS; p++) wide[p].low = wide[p].high = zero;
+  __m256i sum0 = zero, sum1 = zero, sum2 = zero, sum3 = zero;
+  int32_t left = LOOKUPS_A_BYTE;
+  size_t step = 0;
+  for (int32_t t = 0; t < c->taps; t++) {
+    ptrdiff_t offset = c->tap_offsets[t] / 4;
+    for (ptrdiff_t k = 0; k < c->run / 4; k++, step++) {
+      size_t at = step / 2 * LANES;
+      /* Two steps share the bytes. */
+      __m128i shift = _mm_cvtsi32_si128((int)(step % 2 * 4));
+      __m256i bytes = two_blocks(weights[0] + at, weights[1] + at);
+      __m256i plane = _mm256_and_si256(_mm256_srl_epi16(bytes, shift), low_nibbles);
+      sum0 = looked_up(sum0, table_row(inputs[0][offset + k]), plane);
+      sum1 = looked_up(sum1, table_row(inputs[1][offset + k]), plane);
+      sum2 = looked_up(sum2, table_row(inputs[2][offset + k]), plane);
+      sum3 = looked_up(sum3, table_row(inputs[3][offset + k]), plane);
+      if (--left > 0) continue;
+      widen(&wide[0], sum0, 0), widen(&wide[1], sum1, 0), widen(&wide[2], sum2, 0), widen(&wide[3], sum3, 0);
+      sum0 = sum1 = sum2 = sum3 = zero;
+      left = LOOKUPS_A_BYTE;
+    }
+  }
+  widen(&wide[0], sum0, 0), widen(&wide[1], sum1, 0), widen(&wide[2], sum2, 0), widen(&wide[3], sum3, 0);
+  store_lookups(c, wide, totals, sums);
+}
+
+AVX2 static void avx2_lookup(const convolution *c, const uint8_t *const *weights,
+                             const uint8_t *const *inputs, const int32_t *totals, sums *sums) {
+  if (c->bits == 2)
+    lookup_two_bits(c, weights, inputs, totals, sums);
+  else
+    lookup_one_bit(c, weights, inputs, totals, sums);
+}
+
+/* Dot products of bytes. vpmaddubsw multiplies bytes and adds neighbours, in 16 bits, which hold the
+   sums of as many steps as small codes and weights allow; then they are added up in 32 bits. */
+enum { DOT_PIXELS = 6 };
+
+/* Steps of four inputs whose sums fit 16 bits: each lane adds two products a step. */
+static int32_t steps_in_16_bits(const convolution *c) {
+  return INT16_MAX / (2 * c->largest_byte * c->largest_weight);
+}
+
+static int avx2_bytes_suits(const convolution *c) {
+  return !c->depthwise && c->largest_byte <= UINT8_MAX && steps_in_16_bits(c) > 0;
+}
+
+AVX2 static void avx2_prepare_bytes(const convolution *c, const uint8_t *const *blocks, void *to) {
+  prepare_bytes(c, blocks[0], to);
+}
+
+AVX2 static void avx2_pack_bytes(const convolution *c, const void *from, int32_t row, uint8_t *packed) {
+  pack_row(c, BYTES, from, row, packed);
+}
+
+/* Four bytes of a pixel, in each lane of 32 bits. */
+AVX2 INLINE __m256i four_inputs(const uint8_t *inputs) {
+  int32_t four;
+  memcpy(&four, inputs, sizeof four);
+  return _mm256_set1_epi32(four);
+}
+
+AVX2 INLINE __m256i dotted(__m256i sum, __m256i inputs, __m256i weights) {
+  return _mm256_add_epi16(sum, _mm256_maddubs_epi16(inputs, weights));
+}
+
+/* Adds pairs of 16-bit sums to eight channels. */
+AVX2 INLINE void add_pairs(__m256i pairs, int32_t *to) {
+  __m256i sum = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+  __m256i *vector = (__m256i *)(void *)to;
+  _mm256_storeu_si256(vector, _mm256_add_epi32(_mm256_loadu_si256(vector), sum));
+}
+
+AVX2 static void avx2_bytes(const convolution *c, const uint8_t *const *weights,
+                            const uint8_t *const *inputs, const int32_t *totals, sums *sums) {
+  (void)totals;
+  const __m256i zero = _mm256_setzero_si256();
+  memset((*sums)[0], 0, sizeof(*sums)[0]);
+  __m256i low0 = zero, low1 = zero, low2 = zero, low3 = zero, low4 = zero, low5 = zero;
+  __m256i high0 = zero, high1 = zero, high2 = zero, high3 = zero, high4 = zero, high5 = zero;
+  const uint8_t *block = weights[0];
+  int32_t most = steps_in_16_bits(c), left = most;
+  for (int32_t t = 0; t < c->taps; t++) {
+    ptrdiff_t offset = c->tap_offsets[t];
+    const uint8_t *x0 = inputs[0] + offset, *x1 = inputs[1] + offset, *x2 = inputs[2] + offset;
+    const uint8_t *x3 = inputs[3] + offset, *x4 = inputs[4] + offset, *x5 = inputs[5] + offset;
+    for (ptrdiff_t k = 0, steps = c->run / 4; k < steps;) {
+      ptrdiff_t end = k + left < steps ? k + left : steps;
+      left -= (int32_t)(end - k);
+      for (; k < end; k++, block += 4 * LANES) {
+        __m256i first = _mm256_loadu_si256((const __m256i *)(const void *)block);
+        __m256i second = _mm256_loadu_si256((const __m256i *)(const void *)(block + 32));
+        __m256i x = four_inputs(x0 + 4 * k);
+        low0 = dotted(low0, x, first), high0 = dotted(high0, x, second);
+        x = four_inputs(x1 + 4 * k);
+        low1 = dotted(low1, x, first), high1 = dotted(high1, x, second);
+        x = four_inputs(x2 + 4 * k);
+        low2 = dotted(low2, x, first), high2 = dotted(high2, x, second);
+        x = four_inputs(x3 + 4 * k);
+        low3 = dotted(low3, x, first), high3 = dotted(high3, x, second);
+        x = four_inputs(x4 + 4 * k);
+        low4 = dotted(low4, x, first), high4 = dotted(high4, x, second);
+        x = four_inputs(x5 + 4 * k);
+        low5 = dotted(low5, x, first), high5 = dotted(high5, x, second);
+      }
+      if (left > 0 && (k < steps || t + 1 < c->taps)) continue;
+      add_pairs(low0, (*sums)[0][0]), add_pairs(high0, (*sums)[0][0] + 8);
+      add_pairs(low1, (*sums)[0][1]), add_pairs(high1, (*sums)[0][1] + 8);
+      add_pairs(low2, (*sums)[0][2]), add_pairs(high2, (*sums)[0][2] + 8);
+      add_pairs(low3, (*sums)[0][3]), add_pairs(high3, (*sums)[0][3] + 8);
+      add_pairs(low4, (*sums)[0][4]), add_pairs(high4, (*sums)[0][4] + 8);
+      add_pairs(low5, (*sums)[0][5]), add_pairs(high5, (*sums)[0][5] + 8);
+      low0 = low1 = low2 = low3 = low4 = low5 = high0 = high1 = high2 = high3 = high4 = high5 = zero;
+      left = most;
+    }
+  }
+}
+
+/* Dot products of 16-bit integers, for 8-bit inputs and weights, pixels, and signed codes. */
+static int avx2_shorts_suits(const convolution *c) { return !c->depthwise; }
+
+AVX2 static void avx2_prepare_pairs(const convolution *c, const uint8_t *const *blocks, void *to) {
+  prepare_pairs(c, blocks[0], to);
+}
+
+AVX2 static void avx2_pack_shorts(const convolution *c, const void *from, int32_t row, uint8_t *packed) {
+  pack_row(c, SHORTS, from, row, packed);
+}
+
+AVX2 INLINE __m256i dotted_shorts(__m256i sum, __m256i inputs, __m256i weights) {
+  return _mm256_add_epi32(sum, _mm256_madd_epi16(inputs, weights));
+}
+
+AVX2 static void avx2_shorts(const convolution *c, const uint8_t *const *weights,
+                             const uint8_t *const *inputs, const int32_t *totals, sums *sums) {
+  (void)totals;
+  const __m256i zero = _mm256_setzero_si256();
+  __m256i low0 = zero, low1 = zero, low2 = zero, low3 = zero, low4 = zero, low5 = zero;
+  __m256i high0 = zero, high1 = zero, high2 = zero, high3 = zero, high4 = zero, high5 = zero;
+  const uint8_t *block = weights[0];
+  for (int32_t t = 0; t < c->taps; t++) {
+    ptrdiff_t offset = 2 * (ptrdiff_t)c->tap_offsets[t];
+    const uint8_t *x0 = inputs[0] + offset, *x1 = inputs[1] + offset, *x2 = inputs[2] + offset;
+    const uint8_t *x3 = inputs[3] + offset, *x4 = inputs[4] + offset, *x5 = inputs[5] + offset;
+    for (ptrdiff_t k = 0; k < 2 * (ptrdiff_t)c->run; k += 4, block += 4 * LANES) {
+      __m256i first = _mm256_loadu_si256((const __m256i *)(const void *)block);
+      __m256i second = _mm256_loadu_si256((const __m256i *)(const void *)(block + 32));
+      __m256i x = four_inputs(x0 + k);
+      low0 = dotted_shorts(low0, x, first), high0 = dotted_shorts(high0, x, second);
+      x = four_inputs(x1 + k);
+      low1 = dotted_shorts(low1, x, first), high1 = dotted_shorts(high1, x, second);
+      x = four_inputs(x2 + k);
+      low2 = dotted_shorts(low2, x, first), high2 = dotted_shorts(high2, x, second);
+      x = four_inputs(x3 + k);
+      low3 = dotted_shorts(low3, x, first), high3 = dotted_shorts(high3, x, second);
+      x = four_inputs(x4 + k);
+      low4 = dotted_shorts(low4, x, first), high4 = dotted_shorts(high4, x, second);
+      x = four_inputs(x5 + k);
+      low5 = dotted_shorts(low5, x, first), high5 = dotted_shorts(high5, x, second);
+    }
+  }
+  __m256i *to = (__m256i *)(void *)(*sums)[0];
+  _mm256_storeu_si256(to, low0), _mm256_storeu_si256(to + 1, high0);
+  _mm256_storeu_si256(to + 2, low1), _mm256_storeu_si256(to + 3, high1);
+  _mm256_storeu_si256(to + 4, low2), _mm256_storeu_si256(to + 5, high2);
+  _mm256_storeu_si256(to + 6, low3), _mm256_storeu_si256(to + 7, high3);
+  _mm256_storeu_si256(to + 8, low4), _mm256_storeu_si256(to + 9, high4);
+  _mm256_storeu_si256(to + 10, low5), _mm256_storeu_si256(to + 11, high5);
+}
+
+static int avx2_depthwise_suits(const convolution *c) { return c->depthwise; }
+
+AVX2 static void avx2_prepare_rows(const convolution *c, const uint8_t *const *blocks, void *to) {
+  prepare_rows(c, blocks[0], to);
+}
+
+AVX2 static void avx2_depthwise(const convolution *c, const uint8_t *const *weights,
+                                const uint8_t *const *inputs, const int32_t *totals, sums *sums) {
+  (void)totals;
+  multiply_depthwise(c, weights, inputs, 4, sums);
+}
+
+static const kernel avx2_lookup_kernel = {
+    .name = "avx2_lookup",
+    .pixels = LOOKUP_PIXELS,
+    .blocks = 2,
+    .form = FOURS,
+    .available = has_avx2,
+    .suits = lookup_suits,
+    .pack = avx2_pack_fours,
+    .multiply = avx2_lookup,
+    .finish = avx2_finish,
+    .pool = avx2_pool,
+};
+
+static const kernel avx2_bytes_kernel = {
+    .name = "avx2_bytes",
+    .pixels = DOT_PIXELS,
+    .blocks = 1,
+    .form = BYTES,
+    .available = has_avx2,
+    .suits = avx2_bytes_suits,
+    .prepared_bytes = prepared_bytes,
+    .prepare = avx2_prepare_bytes,
+    .pack = avx2_pack_bytes,
+    .multiply = avx2_bytes,
+    .finish = avx2_finish,
+    .pool = avx2_pool,
+};
+
+static const kernel avx2_shorts_kernel = {
+    .name = "avx2_shorts",
+    .pixels = DOT_PIXELS,
+    .blocks = 1,
+    .form = SHORTS,
+    .available = has_avx2,
+    .suits = avx2_shorts_suits,
+    .prepared_bytes = prepared_shorts,
+    .prepare = avx2_prepare_pairs,
+    .pack = avx2_pack_shorts,
+    .multiply = avx2_shorts,
+    .finish = avx2_finish,
+    .pool = avx2_pool,
+};
+
+static const kernel avx2_depthwise_kernel = {
+    .name = "avx2_depthwise",
+    .pixels = 4,
+    .blocks = 1,
+    .form = SHORTS,
+    .available = has_avx2,
+    .suits = avx2_depthwise_suits,
+    .prepared_bytes = prepared_shorts,
+    .prepare = avx2_prepare_rows,
+    .pack = avx2_pack_shorts,
+    .multiply = avx2_depthwise,
+    .finish = avx2_finish,
+    .pool = avx2_pool,
+};
+
+#endif

@@ -1,0 +1,261 @@
+/* Running a network: which kernel computes which layer, and in what order. */
+#include "avx512.c"
+#include "reference.c"
+
+/* Fastest first; the first that the processor has and that suits a convolution computes it. */
+static const kernel *const kernels[] = {
+#ifdef N2UQ_X86
+    &vbmi_kernel,       &avx2_lookup_kernel, &vnni_kernel,
+    &avx2_bytes_kernel, &avx2_shorts_kernel, &avx2_depthwise_kernel,
+#endif
+    &reference_kernel,
+};
+
+enum { KERNELS = sizeof kernels / sizeof kernels[0] };
+
+static const kernel *kernel_named(const char *name) {
+  for (int32_t i = 0; i < KERNELS; i++)
+    if (strcmp(kernels[i]->name, name) == 0 && kernels[i]->available()) return kernels[i];
+  return NULL;
+}
+
+/* The kernel of a convolution; of other layers, if it is NULL. */
+static const kernel *kernel_for(const convolution *c, const kernel *asked) {
+  if (asked && (!c || asked->suits(c))) return asked;
+  for (int32_t i = 0; i < KERNELS; i++)
+    if (kernels[i]->available() && (!c || kernels[i]->suits(c))) return kernels[i];
+  return &reference_kernel;
+}
+
+/* Calls work(context, i) for i from 0 to count - 1, in several threads where the compiler has OpenMP. */
+static void for_each(int32_t count, int32_t threads, void (*work)(const void *, int32_t),
+                     const void *context) {
+#ifdef _OPENMP
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+#else
+  (void)threads;
+#endif
+  for (int32_t i = 0; i < count; i++) work(context, i);
+}
+
+/* A convolution at work. */
+typedef struct {
+  const layer *layer;
+  const convolution *convolution;
+  const kernel *kernel;
+  const memory *memory;
+  uint8_t *packed;
+  uint8_t *prepared;
+  int32_t *starts;      /* of each output pixel, its first input: bytes into the packed buffer */
+  int32_t *totals;      /* sums of the codes that each output pixel reads, a number a group */
+  int32_t tiles;        /* of pixels */
+  int32_t tile_groups;  /* block groups a group: a tile's blocks are a block group */
+  int32_t first;        /* block group whose prepared weights come first */
+} conv_run;
+
+static size_t aligned(size_t bytes) { return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT; }
+
+static int32_t product_groups(const convolution *c) { return c->depthwise ? 1 : c->groups; }
+
+static int32_t group_channels(const convolution *c) { return c->out_channels / product_groups(c); }
+
+static int32_t tile_groups_of(const convolution *c, const kernel *k) {
+  return (blocks_of(group_channels(c)) + k->blocks - 1) / k->blocks;
+}
+
+static size_t prepared_size(const convolution *c, const kernel *k) {
+  return k->prepared_bytes ? aligned(k->prepared_bytes(c)) : 0;
+}
+
+/* Weights prepared at a time: all for several threads, else one tile's, which stays in the cache. */
+static int32_t prepared_at_once(const convolution *c, const kernel *k) {
+#ifdef _OPENMP
+  return product_groups(c) * tile_groups_of(c, k);
+#else
+  (void)c, (void)k;
+  return 1;
+#endif
+}
+
+static int has_totals(const kernel *k) { return k->form == FOURS || k->form == THREES; }
+
+/* Bytes that a convolution needs beside the tensors. */
+static size_t scratch_bytes(const convolution *c, const kernel *k) {
+  size_t pixels = (size_t)c->out_height * (size_t)c->out_width;
+  size_t bytes = aligned(packed_bytes(c, k->form)) + aligned(pixels * sizeof(int32_t));
+  if (has_totals(k)) bytes += aligned(pixels * (size_t)product_groups(c) * sizeof(int32_t));
+  return bytes + prepared_size(c, k) * (size_t)prepared_at_once(c, k);
+}
+
+static void pack_one_row(const void *context, int32_t row) {
+  const conv_run *r = context;
+  const convolution *c = r->convolution;
+  r->kernel->pack(c, address(c->input, r->memory), row, r->packed);
+}
+
+/* Blocks of a tile. Those that a group has not are its last again, and are not stored. */
+static void find_blocks(const conv_run *r, int32_t tile_group, const uint8_t **blocks) {
+  const convolution *c = r->convolution;
+  int32_t count = blocks_of(group_channels(c));
+  int32_t group = tile_group / r->tile_groups, first = tile_group % r->tile_groups * r->kernel->blocks;
+  for (int32_t b = 0; b < r->kernel->blocks; b++) {
+    int32_t block = group * count + smaller(first + b, count - 1);
+    blocks[b] = (const uint8_t *)c->weights + (size_t)block * block_bytes(c);
+  }
+}
+
+static void prepare_one(const void *context, int32_t index) {
+  const conv_run *r = context;
+  const uint8_t *blocks[MAX_BLOCKS];
+  find_blocks(r, r->first + index, blocks);
+  r->kernel->prepare(r->convolution, blocks,
+                     r->prepared + (size_t)index * prepared_size(r->convolution, r->kernel));
+}
+
+static void start_one_row(const void *context, int32_t y) {
+  const conv_run *r = context;
+  const convolution *c = r->convolution;
+  int32_t bytes = (int32_t)pixel_bytes(c, r->kernel->form);
+  for (int32_t x = 0; x < c->out_width; x++)
+    r->starts[y * c->out_width + x] =
+        (y * c->stride_y * c->padded_width + x * c->stride_x) * bytes;
+}
+
+/* Sum of the codes in a byte. */
+static int32_t sum_of_codes(uint32_t four) {
+  uint32_t pairs = (four & 0x33u) + (four >> 2 & 0x33u);
+  return (int32_t)((pairs & 15u) + (pairs >> 4));
+}
+
+static void total_one_row(const void *context, int32_t y) {
+  const conv_run *r = context;
+  const convolution *c = r->convolution;
+  form form = r->kernel->form;
+  int32_t width = c->out_width, groups = product_groups(c);
+  int32_t group_bytes = (int32_t)bytes_of(form, c->pitch), run = c->run / c->pitch * group_bytes;
+  for (int32_t pixel = y * width; pixel < (y + 1) * width; pixel++)
+    for (int32_t g = 0; g < groups; g++) {
+      const uint8_t *start = r->packed + r->starts[pixel] + g * group_bytes;
+      int32_t total = 0;
+      for (int32_t t = 0; t < c->taps; t++) {
+        const uint8_t *codes = start + c->tap_offsets[t] / c->pitch * group_bytes;
+        for (int32_t k = 0; k < run; k++) total += sum_of_codes(codes[k]);
+      }
+      r->totals[pixel * groups + g] = total;
+    }
+}
+
+/* Adds a number a channel, times a sign. */
+static void add_constants(const int32_t *constants, int32_t sign, place where, int32_t (*tile)[LANES]) {
+  if (!constants) return;
+  for (int32_t p = 0; p < where.pixels; p++)
+    for (int32_t i = 0; i < LANES; i++) tile[p][i] += sign * constants[where.channel + i];
+}
+
+static void multiply_tile(const void *context, int32_t index) {
+  const conv_run *r = context;
+  const convolution *c = r->convolution;
+  const kernel *k = r->kernel;
+  int32_t at = index / r->tiles, tile_group = r->first + at, groups = product_groups(c);
+  int32_t group = tile_group / r->tile_groups, first = tile_group % r->tile_groups * k->blocks;
+  const uint8_t *weights[MAX_BLOCKS];
+  if (k->prepare)
+    weights[0] = r->prepared + (size_t)at * prepared_size(c, k);
+  else
+    find_blocks(r, tile_group, weights);
+
+  int32_t all = c->out_height * c->out_width, pixel = index % r->tiles * k->pixels;
+  const uint8_t *inputs[MAX_PIXELS];
+  int32_t totals[MAX_PIXELS];
+  size_t into = (size_t)group * bytes_of(k->form, c->pitch);
+  if (c->depthwise) into = bytes_of(k->form, first * LANES);
+  for (int32_t p = 0; p < k->pixels; p++) {
+    int32_t q = smaller(pixel + p, all - 1);
+    inputs[p] = r->packed + (size_t)r->starts[q] + into;
+    totals[p] = has_totals(k) ? r->totals[q * groups + group] : 0;
+  }
+  sums sums;
+  k->multiply(c, weights, inputs, totals, &sums);
+
+  int32_t channels = group_channels(c);
+  place where = {.pixel = (size_t)pixel, .pixels = smaller(k->pixels, all - pixel)};
+  for (int32_t b = 0; b < k->blocks && first + b < blocks_of(channels); b++) {
+    int32_t channel = (first + b) * LANES;
+    where.channel = group * channels + channel;
+    where.lanes = groups > 1 ? smaller(LANES, channels - channel) : LANES;
+    add_constants(c->bias, 1, where, sums[b]);
+    if (k->form == BYTES) add_constants(c->correction, -1, where, sums[b]);
+    k->finish(r->layer->stages, r->layer->count, r->memory, where, sums[b]);
+  }
+}
+
+static void convolve(const layer *l, const kernel *asked, const memory *memory, uint8_t *scratch,
+                     int32_t threads) {
+  const convolution *c = l->convolution;
+  const kernel *k = kernel_for(c, asked);
+  int32_t pixels = c->out_height * c->out_width;
+  conv_run r = {.layer = l, .convolution = c, .kernel = k, .memory = memory, .packed = scratch};
+  uint8_t *next = scratch + aligned(packed_bytes(c, k->form));
+  r.starts = (int32_t *)(void *)next;
+  next += aligned((size_t)pixels * sizeof(int32_t));
+  r.totals = (int32_t *)(void *)next;
+  if (has_totals(k)) next += aligned((size_t)pixels * (size_t)product_groups(c) * sizeof(int32_t));
+  r.prepared = next;
+  r.tiles = (pixels + k->pixels - 1) / k->pixels;
+  r.tile_groups = tile_groups_of(c, k);
+
+  for_each(c->padded_height, threads, pack_one_row, &r);
+  memset(r.packed + packed_bytes(c, k->form) - SLACK, 0, SLACK);
+  for_each(c->out_height, threads, start_one_row, &r);
+  if (has_totals(k)) for_each(c->out_height, threads, total_one_row, &r);
+  int32_t count = product_groups(c) * r.tile_groups, at_once = k->prepare ? prepared_at_once(c, k) : count;
+  for (r.first = 0; r.first < count; r.first += at_once) {
+    int32_t now = smaller(at_once, count - r.first);
+    if (k->prepare) for_each(now, threads, prepare_one, &r);
+    for_each(now * r.tiles, threads, multiply_tile, &r);
+  }
+}
+
+/* A layer without weights: pooled or loaded tiles, and their stages. */
+typedef struct {
+  const layer *layer;
+  const kernel *kernel;
+  const memory *memory;
+} plain_run;
+
+static void plain_row(const void *context, int32_t y) {
+  const plain_run *r = context;
+  const layer *l = r->layer;
+  int32_t tile[MAX_PIXELS][LANES];
+  place where = {.lanes = LANES};
+  for (int32_t x = 0; x < l->width; x += MAX_PIXELS) {
+    where.pixel = (size_t)y * (size_t)l->width + (size_t)x;
+    where.pixels = smaller(MAX_PIXELS, l->width - x);
+    for (where.channel = 0; where.channel < l->channels; where.channel += LANES) {
+      if (l->pool) r->kernel->pool(l->pool, r->memory, where, l->width, tile);
+      r->kernel->finish(l->stages, l->count, r->memory, where, tile);
+    }
+  }
+}
+
+static void run_layer(const layer *l, const kernel *asked, const memory *memory, uint8_t *scratch,
+                      int32_t threads) {
+  if (l->convolution) {
+    convolve(l, asked, memory, scratch, threads);
+  } else {
+    plain_run r = {.layer = l, .kernel = kernel_for(NULL, asked), .memory = memory};
+    for_each(l->height, threads, plain_row, &r);
+  }
+}
+
+/* The most that any kernel of this processor needs for any layer. */
+static size_t largest_scratch(const layer *layers, int32_t count) {
+  size_t most = 0;
+  for (const layer *l = layers; l < layers + count; l++)
+    for (int32_t i = 0; l->convolution && i < KERNELS; i++)
+      if (kernels[i]->available() && kernels[i]->suits(l->convolution)) {
+        size_t bytes = scratch_bytes(l->convolution, kernels[i]);
+        most = bytes > most ? bytes : most;
+      }
+  return most;
+}

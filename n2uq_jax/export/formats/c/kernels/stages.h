@@ -1,0 +1,219 @@
+/* Stages: what happens to sums between the product that makes them and the memory they go to.
+
+   Plain loops over 16 lanes. Each kernel includes them in a function compiled for its processor,
+   where the compiler turns them into vector instructions. */
+#ifndef N2UQ_STAGES_H
+#define N2UQ_STAGES_H
+
+#include "network.h"
+
+#if defined(__GNUC__)
+#define INLINE static inline __attribute__((always_inline))
+#else
+#define INLINE static inline
+#endif
+
+/* C leaves the right shift of negative integers to the compiler; all that are known keep the sign.
+   An array of negative size stops the others. */
+typedef char shifts_keep_the_sign[(-3 >> 1) == -2 ? 1 : -1];
+
+/* Which pixels and channels of a tensor a tile holds. */
+typedef struct {
+  size_t pixel; /* the first, counted along rows */
+  int32_t pixels;
+  int32_t channel; /* the first */
+  int32_t lanes;   /* channels of the tile that are written; parameters may be read for all 16 */
+} place;
+
+typedef struct {
+  const uint8_t *image;
+  uint8_t *workspace;
+} memory;
+
+INLINE const void *address(const tensor *t, const memory *m) {
+  return t->offset == IN_IMAGE ? m->image : m->workspace + t->offset;
+}
+
+INLINE int32_t lanes_of(const tensor *t, int32_t channel, int32_t lanes) {
+  return smaller(lanes, t->pitch - channel);
+}
+
+/* The loops below copy what they read into arrays of their own: nothing else can point there, which is
+   what a compiler must know to make vector instructions of them. */
+INLINE void copy_lanes(int32_t *to, const int32_t *from) {
+  memcpy(to, from, LANES * sizeof(int32_t));
+}
+
+/* Reads 16 channels; those that a tensor has not are 0. */
+INLINE void load_lanes(const tensor *t, const void *data, size_t at, int32_t lanes, int32_t *to) {
+  size_t count = (size_t)lanes;
+  if (t->type == U8) {
+    uint8_t bytes[LANES] = {0};
+    if (lanes == LANES)
+      memcpy(bytes, (const uint8_t *)data + at, sizeof bytes);
+    else
+      memcpy(bytes, (const uint8_t *)data + at, count);
+    for (int32_t i = 0; i < LANES; i++) to[i] = bytes[i];
+  } else if (t->type == I16) {
+    int16_t shorts[LANES] = {0};
+    if (lanes == LANES)
+      memcpy(shorts, (const int16_t *)data + at, sizeof shorts);
+    else
+      memcpy(shorts, (const int16_t *)data + at, count * sizeof(int16_t));
+    for (int32_t i = 0; i < LANES; i++) to[i] = shorts[i];
+  } else if (lanes == LANES) {
+    memcpy(to, (const int32_t *)data + at, LANES * sizeof(int32_t));
+  } else {
+    memset(to, 0, LANES * sizeof(int32_t));
+    memcpy(to, (const int32_t *)data + at, count * sizeof(int32_t));
+  }
+}
+
+INLINE void store_lanes(const tensor *t, void *data, size_t at, int32_t lanes, const int32_t *from) {
+  size_t count = (size_t)lanes;
+  if (t->type == U8) {
+    uint8_t bytes[LANES];
+    for (int32_t i = 0; i < LANES; i++) bytes[i] = (uint8_t)from[i];
+    if (lanes == LANES)
+      memcpy((uint8_t *)data + at, bytes, sizeof bytes);
+    else
+      memcpy((uint8_t *)data + at, bytes, count);
+  } else if (t->type == I16) {
+    int16_t shorts[LANES];
+    for (int32_t i = 0; i < LANES; i++) shorts[i] = (int16_t)from[i];
+    if (lanes == LANES)
+      memcpy((int16_t *)data + at, shorts, sizeof shorts);
+    else
+      memcpy((int16_t *)data + at, shorts, count * sizeof(int16_t));
+  } else {
+    memcpy((int32_t *)data + at, from, count * sizeof(int32_t));
+  }
+}
+
+INLINE void rescale(const stage *s, int32_t channel, int32_t pixels, int32_t (*tile)[LANES]) {
+  int32_t multiplier[LANES], offset[LANES], shift[LANES], low = s->low, high = s->high;
+  copy_lanes(multiplier, s->multiplier + channel);
+  copy_lanes(offset, s->before + channel);
+  copy_lanes(shift, s->shift + channel);
+  for (int32_t p = 0; p < pixels; p++)
+    for (int32_t i = 0; i < LANES; i++)
+      tile[p][i] = clamp((multiplier[i] * tile[p][i] + offset[i]) >> shift[i], low, high);
+}
+
+INLINE void prelu(const stage *s, int32_t channel, int32_t pixels, int32_t (*tile)[LANES]) {
+  int32_t multiplier[LANES], shift[LANES], before[LANES], after[LANES], low = s->low, high = s->high;
+  copy_lanes(multiplier, s->multiplier + channel);
+  copy_lanes(shift, s->shift + channel);
+  copy_lanes(before, s->before + channel);
+  copy_lanes(after, s->after + channel);
+  for (int32_t p = 0; p < pixels; p++)
+    for (int32_t i = 0; i < LANES; i++) {
+      int32_t u = tile[p][i] + before[i];
+      /* Multiplied only where negative: products of positive numbers may not fit 32 bits. */
+      int32_t scaled = ((u < 0 ? u : 0) * multiplier[i]) >> shift[i];
+      tile[p][i] = clamp((u < 0 ? scaled : u) + after[i], low, high);
+    }
+}
+
+INLINE void add(const stage *s, const memory *memory, place where, int32_t (*tile)[LANES]) {
+  const tensor *t = s->other;
+  const void *data = address(t, memory);
+  int32_t lanes = lanes_of(t, where.channel, where.lanes), low = s->low, high = s->high;
+  size_t at = where.pixel * (size_t)t->pitch + (size_t)where.channel;
+  for (int32_t p = 0; p < where.pixels; p++, at += (size_t)t->pitch) {
+    int32_t other[LANES];
+    load_lanes(t, data, at, lanes, other);
+    for (int32_t i = 0; i < LANES; i++)
+      /* Unsigned, since channels that a tensor has not may hold anything. */
+      tile[p][i] = clamp((int32_t)((uint32_t)tile[p][i] + (uint32_t)other[i]), low, high);
+  }
+}
+
+INLINE void load(const stage *s, const memory *memory, place where, int32_t (*tile)[LANES]) {
+  const tensor *t = s->other;
+  const void *data = address(t, memory);
+  int32_t lanes = lanes_of(t, where.channel, where.lanes);
+  size_t at = where.pixel * (size_t)t->pitch + (size_t)where.channel;
+  for (int32_t p = 0; p < where.pixels; p++, at += (size_t)t->pitch)
+    load_lanes(t, data, at, lanes, tile[p]);
+}
+
+INLINE void store(const stage *s, const memory *memory, place where, int32_t (*tile)[LANES]) {
+  const tensor *t = s->other;
+  void *data = memory->workspace + t->offset;
+  int32_t lanes = lanes_of(t, where.channel, where.lanes);
+  size_t at = where.pixel * (size_t)t->pitch + (size_t)where.channel;
+  for (int32_t p = 0; p < where.pixels; p++, at += (size_t)t->pitch)
+    store_lanes(t, data, at, lanes, tile[p]);
+}
+
+INLINE void count_points(const stage *s, int32_t channel, int32_t pixels, int32_t (*tile)[LANES]) {
+  int32_t base[LANES], sign[LANES];
+  copy_lanes(base, s->before + channel);
+  copy_lanes(sign, s->steps + channel);
+  for (int32_t p = 0; p < pixels; p++) {
+    int32_t v[LANES], below[LANES] = {0};
+    copy_lanes(v, tile[p]);
+    const int32_t *points = s->points + channel;
+    for (int32_t j = 0; j < s->count; j++, points += s->row)
+      for (int32_t i = 0; i < LANES; i++) below[i] += v[i] > points[i];
+    for (int32_t i = 0; i < LANES; i++) tile[p][i] = base[i] + sign[i] * below[i];
+  }
+}
+
+INLINE void add_steps(const stage *s, int32_t channel, int32_t pixels, int32_t (*tile)[LANES]) {
+  for (int32_t p = 0; p < pixels; p++) {
+    int32_t v[LANES], code[LANES];
+    copy_lanes(v, tile[p]);
+    copy_lanes(code, s->before + channel);
+    const int32_t *points = s->points + channel, *steps = s->steps + channel;
+    for (int32_t j = 0; j < s->count; j++, points += s->row, steps += s->row)
+      for (int32_t i = 0; i < LANES; i++) code[i] += v[i] > points[i] ? steps[i] : 0;
+    copy_lanes(tile[p], code);
+  }
+}
+
+/* Carries out stages on a tile. */
+INLINE void run_stages(const stage *stages, int32_t count, const memory *memory, place where,
+                       int32_t (*tile)[LANES]) {
+  for (const stage *s = stages; s < stages + count; s++) {
+    switch (s->kind) {
+      case LOAD: load(s, memory, where, tile); break;
+      case STORE: store(s, memory, where, tile); break;
+      case ADD: add(s, memory, where, tile); break;
+      case RESCALE: rescale(s, where.channel, where.pixels, tile); break;
+      case PRELU: prelu(s, where.channel, where.pixels, tile); break;
+      case COUNT: count_points(s, where.channel, where.pixels, tile); break;
+      case LOOK_THROUGH: add_steps(s, where.channel, where.pixels, tile); break;
+    }
+  }
+}
+
+/* Maxima or sums over windows; what lies outside takes no part in either. */
+INLINE void pool_tile(const pool *pool, const memory *memory, place where, int32_t width,
+                      int32_t (*tile)[LANES]) {
+  const tensor *t = pool->input;
+  const void *data = address(t, memory);
+  int32_t lanes = lanes_of(t, where.channel, where.lanes);
+  for (int32_t p = 0; p < where.pixels; p++) {
+    size_t pixel = where.pixel + (size_t)p;
+    int32_t y = (int32_t)(pixel / (size_t)width) * pool->stride_y - pool->pad_top;
+    int32_t x = (int32_t)(pixel % (size_t)width) * pool->stride_x - pool->pad_left;
+    int32_t bottom = smaller(y + pool->window_y, t->height);
+    int32_t right = smaller(x + pool->window_x, t->width);
+    for (int32_t i = 0; i < LANES; i++) tile[p][i] = pool->maximum ? INT32_MIN : 0;
+    for (int32_t v = y < 0 ? 0 : y; v < bottom; v++)
+      for (int32_t u = x < 0 ? 0 : x; u < right; u++) {
+        size_t at = ((size_t)v * (size_t)t->width + (size_t)u) * (size_t)t->pitch;
+        int32_t one[LANES];
+        load_lanes(t, data, at + (size_t)where.channel, lanes, one);
+        if (pool->maximum)
+          for (int32_t i = 0; i < LANES; i++) tile[p][i] = tile[p][i] > one[i] ? tile[p][i] : one[i];
+        else
+          for (int32_t i = 0; i < LANES; i++)
+            tile[p][i] = (int32_t)((uint32_t)tile[p][i] + (uint32_t)one[i]);
+      }
+  }
+}
+
+#endif

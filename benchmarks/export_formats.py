@@ -20,7 +20,7 @@ from onnx.utils import Extractor
 
 import n2uq_jax as n2uq
 from n2uq_jax.export import IntegerProgram, build_program
-from n2uq_jax.export.artifact.tensors import pack_tensors
+from n2uq_jax.export.artifact.tensors import flatten, pack_tensors, unflatten
 from n2uq_jax.export.formats.onnx.integers import to_onnx
 from n2uq_jax.export.formats.qonnx import to_qonnx
 from n2uq_jax.export.formats.stablehlo import to_stablehlo
@@ -50,27 +50,28 @@ def reference(program: IntegerProgram, images: np.ndarray) -> tuple[np.ndarray, 
     """Returns logits, codes, and the output of the first convolution that they came from."""
 
     @jax.jit
-    def run(tensors, images):
-        execution = FromStem(program.network(images), program.folded, tensors, images)
+    def run(tensors, thresholds, images):
+        execution = FromStem(program.network(len(images)), tensors, thresholds, images)
         logits, codes = execution.results()
         return logits, codes, execution.stem
 
-    logits, codes, stem = run(program.tensors, images)
+    logits, codes, stem = run(program.tensors, program.thresholds, images)
     return np.asarray(logits), codes, np.asarray(stem)
 
 
 def stablehlo(program: IntegerProgram, images: np.ndarray, stem: np.ndarray | None):
-    weights, _ = pack_tensors(program.tensors)
+    weights, _ = pack_tensors(flatten(program))
     if stem is None:
         serialised = to_stablehlo(program, codes=True)
         return jax.export.deserialize(bytearray(serialised)).call(weights, images)
 
-    def run(tensors, images, stem):
-        execution = FromStem(program.network(images), program.folded, tensors, images)
+    def run(weights, images, stem):
+        tensors, thresholds = unflatten(weights, program.folded)
+        execution = FromStem(program.network(len(images)), tensors, thresholds, images)
         execution.stem = stem
         return execution.results()
 
-    arguments = (program.tensors, images, stem)
+    arguments = (flatten(program), images, stem)
     exported = jax.export.export(jax.jit(run))(*arguments)
     return jax.export.deserialize(exported.serialize()).call(*arguments)
 

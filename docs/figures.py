@@ -15,7 +15,6 @@ from matplotlib.patches import Patch
 
 import n2uq_jax as n2uq
 from n2uq_jax.export import build_program
-from n2uq_jax.export.thresholds.thresholds import apply
 from n2uq_jax.report.staircase import draw_panel
 from n2uq_jax.report.style import (
     BLUE,
@@ -151,10 +150,9 @@ def integer_thresholds() -> Figure:
     model = Chain(gains=[1.2, -1.2, 1.2], slopes=[0.25, 0.25, -0.8])
     model.eval()
     program = build_program(model, (1, 1, 64))
-    name = "last/input_quantizer"
-    tables = {k: jnp.asarray(program.tensors[f"{name}/{k}"]) for k in ("points", "steps", "base")}
     sums = np.arange(-40, 41, dtype=np.int32)
-    codes = np.asarray(apply(tables, np.repeat(sums[:, None], 3, axis=1)))
+    thresholds = program.thresholds["last/input_quantizer"]
+    codes = np.asarray(thresholds(jnp.asarray(np.repeat(sums[:, None], 3, axis=1))))
 
     figure = new_figure(9.0, 2.9)
     titles = ("a positive gain", "a negative gain", "a negative PReLU slope")

@@ -15,15 +15,20 @@ import numpy as np
 import n2uq_jax
 from n2uq_jax.export.artifact.description import describe
 from n2uq_jax.export.artifact.folder import check_target, write_artifact
-from n2uq_jax.export.artifact.tensors import describe_tensors, pack_tensors, serialise_tensors
-from n2uq_jax.export.program.build import build_program
+from n2uq_jax.export.artifact.tensors import (
+    describe_tensors,
+    flatten,
+    pack_tensors,
+    serialise_tensors,
+)
+from n2uq_jax.export.formats import check_formats, write_format
+from n2uq_jax.export.program.build import build
 from n2uq_jax.export.program.program import IntegerProgram
 from n2uq_jax.export.progress import Progress, silent
-from n2uq_jax.export.proof.proof import Proof, prove
+from n2uq_jax.export.proof.comparison import check_images
+from n2uq_jax.export.proof.proof import Proof, prove_traced
+from n2uq_jax.export.trace.model import trace_model
 from n2uq_jax.export.trace.reference import Model
-
-FORMATS = ("stablehlo", "onnx", "qonnx")
-"""What an artifact can hold beside its weights."""
 
 
 class NotEqual(ValueError):
@@ -76,9 +81,9 @@ def export_model(
       model: an NNX module, or a pair of a function of (parameters, images) and its parameters.
       directory: the artifact to write.
       image_shape: ``(height, width, channels)``.
-      images: normalized float32 images to compare the program with the network on, shape
-        ``(n, *image_shape)``; None for 64 of noise.
-      formats: among :data:`FORMATS`.
+      images: images to compare the program with the network on, shape ``(n, *image_shape)``:
+        normalized float32, or uint8 if the network takes pixels; None for 64 of noise.
+      formats: among :data:`~n2uq_jax.export.formats.FORMATS`.
       preprocessing: how an image becomes the network's input; JSON-able, goes to the manifest.
       class_names: one a logit.
       source: where the network comes from; JSON-able, goes to the manifest.
@@ -92,30 +97,35 @@ def export_model(
       FileExistsError: if the directory is taken.
       NotEqual: if the enumeration finds a difference; this would be a fault of this library, or a
         backend that does not compute reproducibly.
-      ValueError: if an argument does not fit, or the network cannot be exported.
+      ImportError: if a format needs a package that is not installed.
+      ValueError: if an argument does not fit, a parameter is not finite, or the network cannot be
+        exported.
     """
     directory = Path(directory)
-    unknown = set(formats) - set(FORMATS)
-    if unknown or not formats:
-        raise ValueError(f"formats must be among {', '.join(FORMATS)}; got {sorted(formats)}.")
+    check_formats(formats)
     check_target(directory, overwrite)
-    image_shape = tuple(image_shape)
-    data = "given"
-    if images is None:
-        rng = np.random.default_rng(0)
-        images, data = rng.normal(size=(64, *image_shape)).astype(np.float32), "noise"
-    program = build_program(model, image_shape, progress)
-    proof = prove(program, model, images, progress=progress)
+    _check_json(preprocessing=preprocessing, source=source)
+    _check_preprocessing(preprocessing, image_shape)
+    image_dtype = None if images is None else images.dtype
+    traced, parameters = trace_model(model, tuple(image_shape), image_dtype)
+    (logits,) = traced.at(1).graph.outputs
+    _check_class_names(class_names, logits.shape[-1])
+    data = "noise" if images is None else "given"
+    images = _noise(traced.images(64)) if images is None else images
+    check_images(traced, images)
+    program = build(traced, traced.constants(parameters), progress)
+    proof = prove_traced(program, traced, parameters, images, progress=progress)
     if proof.tensors or any(edge.differing for edge in proof.edges):
         raise NotEqual(f"nothing was written to {directory}: {proof}")
-    packed, packings = pack_tensors(program.tensors)
+    packed, packings = pack_tensors(flatten(program))
     files = {"weights.safetensors": serialise_tensors(packed)}
     for i, name in enumerate(formats):
         progress("Writing formats", i, len(formats))
-        files |= _convert(program, name)
+        files |= write_format(program, name)
     progress("Writing formats", len(formats), len(formats))
     report = {
-        "verdict": "equal" if proof.ok else "not equal",
+        "verdict": proof.verdict,
+        "integer-only": proof.integer_only,
         "backend": proof.backend,
         "data": data,
         "accumulators_compared": proof.values,
@@ -124,41 +134,72 @@ def export_model(
         "size": {
             "weights": sum(packed[name].nbytes for name in packings),
             "artifact": sum(len(content) for content in files.values()),
-            "float32": sum(4 * int(np.prod(p.shape)) for p in program.parameters.values()),
+            "float32": sum(4 * int(np.prod(p.shape)) for p in traced.parameters.values()),
         },
     }
     files["report.json"] = (json.dumps(report, indent=1) + "\n").encode()
-    classes = program(images[:1]).shape[-1]
     manifest = {
         "versions": _versions(),
         "backend": jax.default_backend(),
-        "image_shape": list(image_shape),
-        "classes": classes,
+        "image_shape": list(traced.image_shape),
+        "image_dtype": traced.image_dtype.name,
+        "classes": logits.shape[-1],
         "class_names": list(class_names) if class_names else None,
         "preprocessing": preprocessing,
         "source": source,
         "tensors": describe_tensors(packed, packings),
         "program": describe(program),
     }
-    if class_names is not None and len(class_names) != classes:
-        raise ValueError(f"class_names must have {classes} entries, got {len(class_names)}.")
     write_artifact(directory, files, manifest, overwrite=overwrite)
     return Exported(directory, program, proof, report)
 
 
-def _convert(program: IntegerProgram, name: str) -> dict[str, bytes]:
-    # Imported here: each format needs packages that the others do not.
-    if name == "stablehlo":
-        from n2uq_jax.export.formats.stablehlo import to_stablehlo
+def _noise(shape: jax.ShapeDtypeStruct) -> np.ndarray:
+    """Returns images of noise: normalized floats, or pixels."""
+    rng = np.random.default_rng(0)
+    if np.issubdtype(shape.dtype, np.integer):
+        return rng.integers(0, 256, shape.shape).astype(shape.dtype)
+    return rng.normal(size=shape.shape).astype(shape.dtype)
 
-        return {"model.stablehlo": to_stablehlo(program)}
-    if name == "onnx":
-        from n2uq_jax.export.formats.onnx.integers import to_onnx
 
-        return {"model.onnx": to_onnx(program)}
-    from n2uq_jax.export.formats.qonnx import to_qonnx
+def _check_json(**values: Any) -> None:
+    for name, value in values.items():
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{name} must be JSON-able: {error}.") from error
 
-    return {"model.qonnx.onnx": to_qonnx(program)}
+
+def _check_class_names(names: Sequence[str] | None, classes: int) -> None:
+    if names is None:
+        return
+    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"class_names must be a sequence of strings, got {names!r}.")
+    if len(names) != classes:
+        raise ValueError(f"class_names must have {classes} entries, got {len(names)}.")
+
+
+def _check_preprocessing(preprocessing: Any, image_shape: Sequence[int]) -> None:
+    """Refuses what ``python -m n2uq_jax.predict`` could not follow."""
+    if preprocessing is None:
+        return
+    if not isinstance(preprocessing, dict):
+        raise ValueError(f"preprocessing must be a dict, got {preprocessing!r}.")
+    channels = image_shape[-1] if len(image_shape) else 0
+    for key in ("mean", "std"):
+        values = preprocessing.get(key)
+        if not isinstance(values, list | tuple) or len(values) not in (1, channels):
+            raise ValueError(
+                f'preprocessing["{key}"] must have a number for each of {channels} channels, '
+                f"got {values!r}."
+            )
+    if not {"resize"} <= set(preprocessing) and not (
+        {"resize_shorter_side", "center_crop"} <= set(preprocessing)
+    ):
+        raise ValueError(
+            'preprocessing must have "resize", or "resize_shorter_side" and "center_crop"; '
+            f"got {sorted(preprocessing)}."
+        )
 
 
 def _versions() -> dict[str, str]:

@@ -38,10 +38,11 @@ class Artifact:
     weights: Mapping[str, jax.Array]
 
     def __call__(self, images: jax.Array | np.ndarray) -> jax.Array:
-        """Classifies normalized images.
+        """Classifies images.
 
         Args:
-          images: float32, shape ``(batch, height, width, channels)``; any batch size.
+          images: shape ``(batch, height, width, channels)``, any batch size; normalized float32,
+            or uint8 pixels if the network takes those, as the manifest's ``image_dtype`` says.
 
         Returns:
           Logits, shape ``(batch, classes)``.
@@ -50,9 +51,10 @@ class Artifact:
           ValueError: if the images have another shape or dtype.
         """
         shape = tuple(self.manifest["image_shape"])
-        if images.ndim != 4 or images.shape[1:] != shape or images.dtype != np.float32:
+        dtype = np.dtype(self.manifest.get("image_dtype", "float32"))
+        if images.shape[1:] != shape or images.dtype != dtype:
             raise ValueError(
-                f"images must be float32 of shape (batch, {', '.join(map(str, shape))}), "
+                f"images must be {dtype} of shape (batch, {', '.join(map(str, shape))}), "
                 f"got {images.dtype} of shape {images.shape}."
             )
         return self._run(self.weights, images)

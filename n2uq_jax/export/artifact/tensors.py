@@ -8,9 +8,42 @@ import numpy as np
 
 from n2uq_jax.export.artifact.packing import Packing, pack, unpack
 from n2uq_jax.export.program.execution import Tensors
+from n2uq_jax.export.program.program import IntegerProgram
+from n2uq_jax.export.thresholds.thresholds import Thresholds
 
 Packed = dict[str, np.ndarray]
 """Tensors by name, weight codes as packed bytes."""
+
+
+_ARRAYS = ("points", "steps", "base")
+
+
+def flatten(program: IntegerProgram) -> dict[str, np.ndarray]:
+    """Returns a program's tensors and thresholds by name: ``QUANTIZER/points`` and so on."""
+    thresholds = {
+        f"{name}/{key}": np.asarray(getattr(held, key))
+        for name, held in program.thresholds.items()
+        for key in _ARRAYS
+    }
+    return {**program.tensors, **thresholds}
+
+
+def unflatten(tensors: Tensors, levels: Mapping[str, int]) -> tuple[Tensors, dict[str, Thresholds]]:
+    """Undoes :func:`flatten`; a pure function of arrays.
+
+    Args:
+      tensors: what it returned.
+      levels: of every folded quantizer.
+
+    Returns:
+      The tensors, and the thresholds.
+    """
+    rest = dict(tensors)
+    thresholds = {
+        name: Thresholds(**{key: rest.pop(f"{name}/{key}") for key in _ARRAYS}, levels=n)
+        for name, n in levels.items()
+    }
+    return rest, thresholds
 
 
 def pack_tensors(tensors: Mapping[str, np.ndarray]) -> tuple[Packed, dict[str, Packing]]:
@@ -39,7 +72,7 @@ def unpack_tensors(packed: Tensors, packings: Mapping[str, Packing]) -> dict[str
 
 def is_codes(name: str, array: Any) -> bool:
     """Whether a tensor holds weight codes."""
-    return name.split("/")[-1].startswith("weight") and np.issubdtype(array.dtype, np.integer)
+    return name.split("/")[-1].startswith("weight") and array.dtype in (np.int8, np.int16)
 
 
 def serialise_tensors(packed: Packed) -> bytes:

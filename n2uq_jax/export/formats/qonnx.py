@@ -5,11 +5,11 @@ import numpy as np
 from onnx import TensorProto
 
 from n2uq_jax.export.formats.onnx.builder import NotInOnnx, OnnxBuilder
-from n2uq_jax.export.program.execution import threshold_tensors
 from n2uq_jax.export.program.program import IntegerProgram
-from n2uq_jax.export.thresholds.thresholds import is_monotone
 from n2uq_jax.export.trace.graph import Op, Value
-from n2uq_jax.export.trace.network import Product, Quantizer
+from n2uq_jax.export.trace.network import Quantizer, Source
+from n2uq_jax.export.trace.primitives import IDENTITIES
+from n2uq_jax.export.trace.products import Product
 from n2uq_jax.quantizers import thresholds
 
 DOMAIN = "qonnx.custom_op.general"
@@ -70,20 +70,22 @@ class _Builder(OnnxBuilder):
     def _signs_of_products(self) -> dict[Value, np.ndarray]:
         """Returns, for accumulators that one quantizer alone reads, -1 where a channel falls."""
         signs = {}
+        sums = {p.accumulator for p in self.network.products}
         for quantizer in self.folded_quantizers:
-            assert quantizer.product is not None
-            value = quantizer.product.accumulator
-            others = [q for q in self.folded_quantizers if q.product is quantizer.product]
+            assert quantizer.source is not None
+            value = quantizer.source.value
+            if value not in sums:
+                continue
+            others = [q for q in self.folded_quantizers if q.source is quantizer.source]
             floats = [op for op in self.ops if value in op.inputs and op not in self._folded]
-            steps = threshold_tensors(self.program.tensors, quantizer.name)["steps"]
-            if len(others) == 1 and not floats and is_monotone(steps):
-                signs[value] = steps[:, 0].astype(np.float32)
+            read_off = self.program.thresholds[quantizer.name]
+            if len(others) == 1 and not floats and read_off.is_monotone:
+                signs[value] = read_off.steps[:, 0].astype(np.float32)
         return signs
 
     def multiply(self, product: Product) -> None:
         weight = self.arrays[product.weight].astype(np.float32)
-        low, high = product.accumulator_range(self.arrays[product.weight])
-        if max(-low.min(), high.max()) > 2**24:
+        if self.network.ranges[product.accumulator].largest > 2**24:
             raise NotInOnnx(f"the accumulators of {product.name} exceed the integers of float32.")
         weight = weight * self._signs.get(product.accumulator, np.float32(1))
         x, out = product.op.inputs[0], product.accumulator
@@ -119,13 +121,15 @@ class _Builder(OnnxBuilder):
             rounding_mode="ROUND",
         )
 
-    def apply_thresholds(self, quantizer: Quantizer, product: Product) -> None:
-        arrays = threshold_tensors(self.program.tensors, quantizer.name)
-        points, steps, base = (arrays[k].astype(np.int64) for k in ("points", "steps", "base"))
-        sums, out = product.accumulator, quantizer.codes
+    def apply_thresholds(self, quantizer: Quantizer, source: Source) -> None:
+        read_off = self.program.thresholds[quantizer.name]
+        points, steps, base = (
+            array.astype(np.int64) for array in (read_off.points, read_off.steps, read_off.base)
+        )
+        sums, out = source.value, quantizer.codes
         rank = len(sums.shape)
         x = self._floats_first(sums)
-        if is_monotone(steps):
+        if read_off.is_monotone:
             sign = steps[:, 0]
             if sums not in self._signs and (sign < 0).any():
                 x = self.node("Mul", [x, self._per_channel(sign, rank)])
@@ -175,7 +179,7 @@ class _Builder(OnnxBuilder):
         first = self.channels_first(u, rank)
         self._first[op.outputs[0]] = self._multi_threshold(first, at_least, len(levels), rank)
 
-    def move(self, op: Op) -> None:
+    def integers(self, op: Op) -> None:
         inputs = [
             self.floats(v) if v.constant is None else self.constant(np.float32(v.constant))
             for v in op.inputs
@@ -183,7 +187,7 @@ class _Builder(OnnxBuilder):
         operators = {"add": "Add", "sub": "Sub", "mul": "Mul", "neg": "Neg"}
         if op.name in operators:
             result = self.node(operators[op.name], inputs)
-        elif op.name in ("convert_element_type", "copy", "name", "optimization_barrier"):
+        elif op.name in IDENTITIES or op.name == "convert_element_type":
             result = inputs[0]
         else:
             result = self.move_node(op, inputs)

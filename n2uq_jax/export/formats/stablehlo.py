@@ -1,11 +1,11 @@
 """``model.stablehlo``: the program for JAX on any platform, without this library."""
 
 import jax
-import jax.numpy as jnp
 from jax import export
 
-from n2uq_jax.export.artifact.tensors import pack_tensors, unpack_tensors
+from n2uq_jax.export.artifact.tensors import flatten, pack_tensors, unflatten, unpack_tensors
 from n2uq_jax.export.program.program import IntegerProgram
+from n2uq_jax.export.trace.model import any_batch
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 """What the program is lowered for."""
@@ -27,14 +27,14 @@ def to_stablehlo(program: IntegerProgram, *, codes: bool = False) -> bytes:
     Raises:
       ValueError: if the network's code needs the batch size as an int, as ``len(x)`` does.
     """
-    packed, packings = pack_tensors(program.tensors)
+    packed, packings = pack_tensors(flatten(program))
 
     def run(weights, images):
-        logits, all_codes = program.run(unpack_tensors(weights, packings), images)
+        tensors, thresholds = unflatten(unpack_tensors(weights, packings), program.folded)
+        logits, all_codes = program.run(tensors, thresholds, images)
         return (logits, all_codes) if codes else logits
 
-    (batch,) = export.symbolic_shape("batch")
-    images = jax.ShapeDtypeStruct((batch, *program.image_shape), jnp.float32)
+    images = program.traced.images(any_batch())
     shapes = {k: jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in packed.items()}
     try:
         exported = export.export(jax.jit(run), platforms=PLATFORMS)(shapes, images)

@@ -1,46 +1,63 @@
 """Carries out an integer program in JAX."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from n2uq_jax.export.program.interpreter import Interpreter
-from n2uq_jax.export.thresholds.thresholds import apply
+from n2uq_jax.export.thresholds.thresholds import Thresholds
 from n2uq_jax.export.trace.graph import Op, Value, read
-from n2uq_jax.export.trace.network import Product, Quantizer, TracedNetwork
+from n2uq_jax.export.trace.network import Quantizer, Source, TracedNetwork
+from n2uq_jax.export.trace.primitives import IDENTITIES
+from n2uq_jax.export.trace.products import Product
+from n2uq_jax.export.trace.ranges import Range, is_integer
 
 Tensors = Mapping[str, Any]
 """Arrays of a program by name."""
 
+_INT8, _INT32 = (Range.of_dtype(dtype) for dtype in (np.int8, np.int32))
+
 
 class Execution(Interpreter):
-    """Runs a program in JAX; integer values are held as integers."""
+    """Runs a program in JAX; integer values are held as integers.
+
+    Args:
+      network: the network's trace for these images.
+      tensors: weight codes, and what is left of the parameters.
+      thresholds: of the folded quantizers.
+      images: what the network is evaluated on.
+    """
 
     def __init__(
-        self, network: TracedNetwork, folded: Collection[str], tensors: Tensors, images: jax.Array
+        self,
+        network: TracedNetwork,
+        tensors: Tensors,
+        thresholds: Mapping[str, Thresholds],
+        images: jax.Array,
     ):
-        super().__init__(network, folded)
-        self.tensors = tensors
-        self.names = {v: name for name, v in self.constants.items()}
-        self.env = {v: tensors[name] for v, name in self.names.items() if name in tensors}
+        super().__init__(network, thresholds)
+        self.thresholds = thresholds
+        self.env = {value: tensors[name] for name, value in self.constants.items()}
         self.env[network.graph.inputs[0]] = images
-        self.as_floats: dict[Value, jax.Array] = {}
+        self._converted: dict[Value, jax.Array] = {}
 
     def results(self) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Carries out the program, and returns its logits and codes."""
         self.walk()
         quantizers = [q for q in self.network.quantizers if q.codes in self.env]
         codes = {q.name: self.env[q.codes] for q in quantizers}
-        return self.floats(self.network.graph.outputs[0]), codes
+        return self.native(self.network.graph.outputs[0]), codes
 
-    def apply_thresholds(self, quantizer: Quantizer, product: Product) -> None:
-        """Compares integer accumulators."""
-        arrays = threshold_tensors(self.tensors, quantizer.name)
-        codes = self._narrow(apply(arrays, self.env[product.accumulator]), quantizer.codes)
-        self.env[quantizer.codes] = codes.reshape(quantizer.codes.shape)
+    def apply_thresholds(self, quantizer: Quantizer, source: Source) -> None:
+        """Compares integers."""
+        codes = self.thresholds[quantizer.name](self.env[source.value])
+        self.env[quantizer.codes] = self._narrow(codes, quantizer.codes).reshape(
+            quantizer.codes.shape
+        )
 
     def multiply(self, product: Product) -> None:
         """Sums products in int32."""
@@ -52,16 +69,18 @@ class Execution(Interpreter):
             x.astype(operand), weight.astype(operand), **params
         )
 
-    def move(self, op: Op) -> None:
-        """Computes in int32."""
-        operands = [jnp.asarray(read(self.env, v)).astype(jnp.int32) for v in op.inputs]
-        unchanged = op.name in ("convert_element_type", "copy", "name", "optimization_barrier")
-        result = operands[0] if unchanged else op(*operands)[0]
-        self.env[op.outputs[0]] = self._narrow(result, op.outputs[0])
+    def integers(self, op: Op) -> None:
+        """Computes in the network's own integer dtype, or in int32 what it holds in floats."""
+        (out,) = op.outputs
+        if op.name in IDENTITIES or op.name == "convert_element_type":
+            result = jnp.asarray(read(self.env, op.inputs[0]))
+        else:
+            result = op(*map(self._as_integers, op.inputs))[0]
+        self.env[out] = self._narrow(result, out)
 
     def compute(self, op: Op) -> None:
         """Computes as the network does."""
-        operands = [self.floats(value) for value in op.inputs]
+        operands = [self.native(value) for value in op.inputs]
         for value, result in zip(op.outputs, op(*operands), strict=True):
             if value in self.network.ranges:
                 result = self._narrow(result, value)
@@ -69,23 +88,28 @@ class Execution(Interpreter):
                 result = lax.optimization_barrier(result)
             self.env[value] = result
 
-    def _narrow(self, integers: jax.Array, value: Value) -> jax.Array:
-        """Stores integers in the narrowest dtype that products take."""
-        low, high = self.network.ranges[value]
-        return integers.astype(jnp.int8 if low >= -128 and high <= 127 else jnp.int32)
-
-    def floats(self, value: Value) -> jax.Array:
+    def native(self, value: Value) -> jax.Array:
         """Returns a value in the dtype that the network has it in."""
         held = read(self.env, value)
         if held.dtype == value.aval.dtype:
             return held
-        if value not in self.as_floats:
+        if value not in self._converted:
             # As in the network, where the sums and codes stand behind a barrier.
             converted = lax.optimization_barrier(held.astype(value.aval.dtype))
-            self.as_floats[value] = converted
-        return self.as_floats[value]
+            self._converted[value] = converted
+        return self._converted[value]
 
+    def _as_integers(self, value: Value) -> jax.Array:
+        held = jnp.asarray(read(self.env, value))
+        if held.dtype == np.bool_:
+            return held
+        return held.astype(value.aval.dtype if is_integer(value) else jnp.int32)
 
-def threshold_tensors(tensors: Tensors, quantizer: str) -> dict[str, Any]:
-    """Returns the arrays ``points``, ``steps`` and ``base`` of a folded quantizer."""
-    return {key: tensors[f"{quantizer}/{key}"] for key in ("points", "steps", "base")}
+    def _narrow(self, integers: jax.Array, value: Value) -> jax.Array:
+        """Stores integers in the narrowest dtype that products take."""
+        if value.aval.dtype == np.bool_:
+            return integers.astype(np.bool_)
+        held = self.network.ranges[value]
+        if held.within(_INT8):
+            return integers.astype(jnp.int8)
+        return integers.astype(jnp.int32 if held.within(_INT32) else value.aval.dtype)

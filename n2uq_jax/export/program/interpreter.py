@@ -4,15 +4,16 @@ import abc
 from collections.abc import Collection
 
 from n2uq_jax.export.trace.graph import Op
-from n2uq_jax.export.trace.network import Product, Quantizer, TracedNetwork
+from n2uq_jax.export.trace.network import Quantizer, Source, TracedNetwork
+from n2uq_jax.export.trace.products import Product
 
 
-class Interpreter(abc.ABC):
-    """The four kinds of step that an integer program has, in whatever form they are carried out.
+class Steps:
+    """The operations of an integer program, and what kind of step each is.
 
     Args:
       network: the network's trace.
-      folded: names of the quantizers whose codes are integer thresholds of an accumulator.
+      folded: names of the quantizers whose codes are integer thresholds of their source.
     """
 
     def __init__(self, network: TracedNetwork, folded: Collection[str]):
@@ -26,31 +27,47 @@ class Interpreter(abc.ABC):
         """The quantizers whose codes are integer thresholds."""
         return list(self._folded.values())
 
+    @property
+    def float_ops(self) -> list[Op]:
+        """The operations on images that are left to float arithmetic."""
+        return [op for op in self.ops if self._is_on_data(op) and self._is_float(op)]
+
+    def _is_float(self, op: Op) -> bool:
+        integer_step = op in self._folded or op in self._products
+        return not (integer_step or self.network.on_integers(op))
+
+    def _is_on_data(self, op: Op) -> bool:
+        return any(value in self.network.graph.from_data for value in op.outputs)
+
+
+class Interpreter(Steps, abc.ABC):
+    """The four kinds of step that an integer program has, in whatever form they are carried out."""
+
     def walk(self) -> None:
         """Carries out every step, in order."""
         for op in self.ops:
             if op in self._folded:
                 quantizer = self._folded[op]
-                assert quantizer.product is not None
-                self.apply_thresholds(quantizer, quantizer.product)
+                assert quantizer.source is not None
+                self.apply_thresholds(quantizer, quantizer.source)
             elif op in self._products:
                 self.multiply(self._products[op])
-            elif op.outputs[0] in self.network.ranges and not op.is_quantizer:
-                self.move(op)
-            else:
+            elif self._is_float(op):
                 self.compute(op)
+            else:
+                self.integers(op)
 
     @abc.abstractmethod
-    def apply_thresholds(self, quantizer: Quantizer, product: Product) -> None:
-        """Turns the accumulators of a product into the codes of a folded quantizer."""
+    def apply_thresholds(self, quantizer: Quantizer, source: Source) -> None:
+        """Turns the integers of a source into the codes of a folded quantizer."""
 
     @abc.abstractmethod
     def multiply(self, product: Product) -> None:
-        """Multiplies integer codes."""
+        """Multiplies integers and sums."""
 
     @abc.abstractmethod
-    def move(self, op: Op) -> None:
-        """Carries out an operation that keeps integers exact, on integers."""
+    def integers(self, op: Op) -> None:
+        """Carries out integer arithmetic, and what moves integers, on integers."""
 
     @abc.abstractmethod
     def compute(self, op: Op) -> None:

@@ -3,63 +3,87 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import jax
 import numpy as np
 
 from n2uq_jax.export.program.execution import Execution, Tensors
+from n2uq_jax.export.program.interpreter import Steps
+from n2uq_jax.export.thresholds.thresholds import Thresholds
+from n2uq_jax.export.trace.model import TracedModel
 from n2uq_jax.export.trace.network import TracedNetwork
-from n2uq_jax.export.trace.reference import Function
-from n2uq_jax.export.trace.tracing import trace
+from n2uq_jax.export.trace.primitives import MOVES
 
 
 @dataclasses.dataclass(frozen=True)
 class IntegerProgram:
     """A network whose products and thresholds run on integers.
 
-    Calling it maps images to logits. Residual sums, the first convolution, pooling and the head
-    are the network's own float arithmetic; everything else is integer.
+    Calling it maps images to logits. Whatever the network computes on integers stays so; its
+    residual sums, first convolution, pooling and head are the network's own float arithmetic
+    unless it has them in integers.
 
     Args:
-      function: the network, ``function(parameters, images)``; the program follows its trace.
-      parameters: shapes and dtypes of the network's parameters. Their values are not kept.
-      tensors: integer weight codes, integer thresholds, and the float parameters that are left.
-      folded: the quantizers that became integer thresholds, with their levels.
+      traced: the network, whose trace the program follows.
+      tensors: integer weight codes and constants, and the float parameters that are left.
+      thresholds: of the quantizers that read integers alone.
       unfolded: the other quantizers, and why.
-      image_shape: ``(height, width, channels)``.
     """
 
-    function: Function
-    parameters: Mapping[str, jax.ShapeDtypeStruct]
+    traced: TracedModel
     tensors: Mapping[str, np.ndarray]
-    folded: Mapping[str, int]
+    thresholds: Mapping[str, Thresholds]
     unfolded: Mapping[str, str]
-    image_shape: tuple[int, ...]
 
     def __call__(self, images: jax.Array | np.ndarray) -> jax.Array:
         """Returns the logits of ``images``, shape ``(batch, *image_shape)``."""
-        return self._jitted(self.tensors, images)[0]
+        return self.codes(images)[0]
 
     def codes(self, images: jax.Array | np.ndarray) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Returns the logits, and the codes of every quantizer by name."""
-        return self._jitted(self.tensors, images)
+        return self._jitted(self.tensors, self.thresholds, images)
 
-    def network(self, images: Any) -> TracedNetwork:
-        """Returns the network's trace for images of a shape, which may be symbolic."""
-        return TracedNetwork(trace(self.function, self.parameters, images))
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """``(height, width, channels)``."""
+        return self.traced.image_shape
 
-    def run(self, tensors: Tensors, images: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+    @property
+    def folded(self) -> dict[str, int]:
+        """The quantizers that became integer thresholds, with their levels."""
+        return {name: thresholds.levels for name, thresholds in self.thresholds.items()}
+
+    @property
+    def integer_only(self) -> bool:
+        """Whether nothing is float between images and logits but the last scale."""
+        return (
+            not self.unfolded
+            and all(op.name in MOVES or op.name == "mul" for op in self._float_ops)
+            and sum(op.name == "mul" for op in self._float_ops) <= 1
+        )
+
+    @property
+    def _float_ops(self):
+        return Steps(self.network(1), self.thresholds).float_ops
+
+    def network(self, batch) -> TracedNetwork:
+        """Returns the network's trace for a batch size, which may be symbolic."""
+        return self.traced.at(batch)
+
+    def run(
+        self, tensors: Tensors, thresholds: Mapping[str, Thresholds], images: jax.Array
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Executes the program; a pure function, for ``jax.jit`` and ``jax.export``.
 
         Args:
           tensors: arrays with the names and shapes of ``self.tensors``.
+          thresholds: those of ``self.thresholds``.
           images: shape ``(batch, *image_shape)``.
 
         Returns:
           Logits, and the integer codes of every quantizer by name.
         """
-        return Execution(self.network(images), self.folded, tensors, images).results()
+        return Execution(self.network(images.shape[0]), tensors, thresholds, images).results()
 
     @functools.cached_property
     def _jitted(self) -> Callable:

@@ -11,7 +11,7 @@ import numpy as np
 from jax import lax
 
 from n2uq_jax.export.thresholds.monotone import directions
-from n2uq_jax.export.trace.graph import Value, evaluate
+from n2uq_jax.export.trace.graph import evaluate
 from n2uq_jax.export.trace.network import Quantizer, TracedNetwork
 
 
@@ -92,41 +92,41 @@ class Chain:
 
 
 def compile_chain(
-    network: TracedNetwork, quantizer: Quantizer, weight: np.ndarray, constants: Mapping[Value, Any]
+    network: TracedNetwork, quantizer: Quantizer, constants: Mapping[str, Any]
 ) -> Chain:
     """Compiles the arithmetic in front of a quantizer.
 
     Args:
       network: a trace with concrete shapes.
-      quantizer: one whose input is a pointwise function of one product.
-      weight: that product's weight codes.
-      constants: arrays of parameters, and of what the network computes from them between barriers.
+      quantizer: one that has a source.
+      constants: arrays of parameters, and of what the network computes from them between barriers,
+        by name.
 
     Returns:
       The chain, which is compiled on first use.
     """
-    product = quantizer.product
-    assert product is not None
-    accumulator = product.accumulator
-    ops = network.graph.ancestors([quantizer.codes], stop={accumulator, *constants})
-    used = [v for v in dict.fromkeys(v for op in ops for v in op.inputs) if v in constants]
-    size = math.prod(accumulator.shape[:-1])
+    source = quantizer.source
+    assert source is not None
+    value = source.value
+    given = {network.constants[name]: array for name, array in constants.items()}
+    ops = network.graph.ancestors([quantizer.codes], stop={value, *given})
+    used = [v for v in dict.fromkeys(v for op in ops for v in op.inputs) if v in given]
+    size = math.prod(value.shape[:-1])
 
     @jax.jit
     def run(arrays: list[jax.Array], accumulators: jax.Array) -> jax.Array:
-        sums = accumulators.astype(accumulator.aval.dtype).reshape(accumulator.shape)
-        env = {accumulator: lax.optimization_barrier(sums), **dict(zip(used, arrays, strict=True))}
+        integers = accumulators.astype(value.aval.dtype).reshape(value.shape)
+        env = {value: lax.optimization_barrier(integers), **dict(zip(used, arrays, strict=True))}
         evaluate(ops, env, isolated=network.shared)
         codes = env[quantizer.codes].reshape(size, -1)
         return jnp.where(jnp.isnan(codes), -1, codes).astype(jnp.int16)
 
-    arrays = [constants[v] for v in used]
-    low, high = product.accumulator_range(weight)
+    arrays = [given[v] for v in used]
     return Chain(
         name=quantizer.name,
         codes=lambda accumulators: np.asarray(run(arrays, accumulators)),
         size=size,
-        low=low,
-        high=high,
-        directions=lambda: directions(network.graph, quantizer, constants),
+        low=source.low,
+        high=source.high,
+        directions=lambda: directions(network.graph, quantizer, given),
     )

@@ -93,6 +93,4 @@ def _bisect(chain: Chain, levels: int) -> Thresholds:
         steps.astype(np.int16),
         base.astype(np.int16),
         levels,
-        chain.low,
-        chain.high,
     )

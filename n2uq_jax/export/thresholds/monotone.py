@@ -30,14 +30,14 @@ def directions(graph: Graph, quantizer: Quantizer, constants: Mapping[Value, Any
       Shape ``(channels,)``: 1 where the codes never fall, -1 where they never rise, 0 where they
       are constant, NaN where this analysis cannot tell.
     """
-    assert quantizer.product is not None
+    assert quantizer.source is not None
     return _Analysis(graph, quantizer, constants).of(quantizer.codes)
 
 
 class _Analysis:
     def __init__(self, graph: Graph, quantizer: Quantizer, constants: Mapping[Value, Any]):
-        assert quantizer.product is not None
-        source = quantizer.product.accumulator
+        assert quantizer.source is not None
+        source = quantizer.source.value
         self.channels = int(source.shape[-1])
         self.known = {source: np.ones(self.channels)}
         self.env = dict(constants)

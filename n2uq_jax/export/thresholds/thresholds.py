@@ -1,15 +1,21 @@
-"""Integer thresholds: codes as counts of comparisons with an accumulator."""
+"""Integer thresholds: codes as counts of comparisons with an integer."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=("points", "steps", "base"),
+    meta_fields=("levels",),
+)
 @dataclasses.dataclass(frozen=True)
 class Thresholds:
-    r"""Codes as an exact function of an integer accumulator, per channel.
+    r"""Codes as an exact function of an integer, per channel; a pytree of its three arrays.
 
     .. math:: k_c(v) = \text{base}_c + \sum_j \text{steps}_{c,j} \cdot [v > \text{points}_{c,j}]
 
@@ -22,58 +28,54 @@ class Thresholds:
       steps: int16, same shape.
       base: int16, shape ``(channels,)``.
       levels: the largest code.
-      low: int64, shape ``(channels,)``: the smallest possible accumulator.
-      high: int64, shape ``(channels,)``: the largest.
     """
 
     points: np.ndarray
     steps: np.ndarray
     base: np.ndarray
     levels: int
-    low: np.ndarray
-    high: np.ndarray
+
+    def __call__(self, integers: jax.Array) -> jax.Array:
+        """Counts thresholds below integers.
+
+        Args:
+          integers: int32, shape ``(..., channels)``.
+
+        Returns:
+          Codes, int32, shape of ``integers``.
+        """
+        ones = (1,) * (integers.ndim - 1)
+        base, points, steps = (
+            jnp.asarray(array).astype(jnp.int32) for array in (self.base, self.points, self.steps)
+        )
+        codes = jnp.broadcast_to(base.reshape(*ones, -1), integers.shape)
+        # Unrolled, so that a compiler fuses the comparisons into one pass over the integers.
+        for j in range(points.shape[1]):
+            above = integers > points[:, j].reshape(*ones, -1)
+            codes += jnp.where(above, steps[:, j].reshape(*ones, -1), 0)
+        return codes
 
     @property
-    def arrays(self) -> dict[str, np.ndarray]:
-        """The three arrays that :func:`apply` takes."""
-        return {"points": self.points, "steps": self.steps, "base": self.base}
+    def is_monotone(self) -> bool:
+        """Whether all steps of each channel are +1, or all are -1."""
+        steps = np.asarray(self.steps)
+        return bool((steps == steps[:, :1]).all() and (np.abs(steps) == 1).all())
 
-    def kinds(self) -> np.ndarray:
+    def kinds(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
         """Returns a word for each channel.
+
+        Args:
+          low: the smallest integer, shape ``(channels,)``.
+          high: the largest integer, shape ``(channels,)``.
 
         Returns:
           Strings ``"increasing"``, ``"decreasing"``, ``"constant"``, ``"not monotone"``.
         """
-        inside = (self.points >= self.low[:, None]) & (self.points < self.high[:, None])
+        inside = (self.points >= low[:, None]) & (self.points < high[:, None])
         rises = (inside & (self.steps > 0)).any(axis=1)
         falls = (inside & (self.steps < 0)).any(axis=1)
         names = np.array(["constant", "increasing", "decreasing", "not monotone"])
         return names[np.where(rises, 1, 0) + np.where(falls, 2, 0)]
-
-
-def is_monotone(steps: np.ndarray) -> bool:
-    """Whether all steps of each channel are +1, or all are -1."""
-    return bool((steps == steps[:, :1]).all() and (np.abs(steps) == 1).all())
-
-
-def apply(arrays: dict[str, jax.Array], accumulator: jax.Array) -> jax.Array:
-    """Counts thresholds below integers, in the form of :class:`Thresholds`.
-
-    Args:
-      arrays: ``points``, ``steps`` and ``base``.
-      accumulator: int32, shape ``(..., channels)``.
-
-    Returns:
-      Codes, int32, shape of ``accumulator``.
-    """
-    ones = (1,) * (accumulator.ndim - 1)
-    codes = jnp.broadcast_to(arrays["base"].astype(jnp.int32).reshape(*ones, -1), accumulator.shape)
-    # Unrolled, so that a compiler fuses the comparisons into one pass over the accumulators.
-    for j in range(arrays["points"].shape[1]):
-        point, step = (arrays[k][:, j].astype(jnp.int32) for k in ("points", "steps"))
-        above = accumulator > point.reshape(*ones, -1)
-        codes += jnp.where(above, step.reshape(*ones, -1), 0)
-    return codes
 
 
 def from_changes(
@@ -108,7 +110,7 @@ def from_changes(
         points[c, : len(row_points)] = row_points
         steps[c, : len(row_steps)] = row_steps
     base = np.array([base for base, _, _ in rows], np.int16)
-    return Thresholds(points, steps, base, levels, low, high)
+    return Thresholds(points, steps, base, levels)
 
 
 def _row(first, points, steps, levels, low, high):

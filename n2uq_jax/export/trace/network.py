@@ -1,89 +1,45 @@
-"""What a trace is made of: products of codes, quantizers, and the float arithmetic in between."""
+"""A trace, understood: products, quantizers and what they read, integers, and the float rest."""
 
 import dataclasses
 import os.path
-from collections.abc import Collection, Iterable
-from typing import Literal
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
+from n2uq_jax.export.trace.constants import Names, read_constants, unique
 from n2uq_jax.export.trace.graph import Graph, Op, Value
-
-Range = tuple[int, int]
-"""The smallest and the largest integer that a value can be."""
-
-POINTWISE = frozenset({
-    "abs", "add", "and", "ceil", "clamp", "convert_element_type", "copy", "cos", "div", "eq",
-    "erf", "erf_inv", "erfc", "exp", "exp2", "expm1", "floor", "ge", "gt", "integer_pow",
-    "is_finite", "le", "log", "log1p", "logistic", "lt", "max", "min", "mul", "name", "ne",
-    "neg", "nextafter", "not", "optimization_barrier", "or", "pow", "reduce_precision", "rem",
-    "round", "rsqrt", "select_n", "sign", "sin", "sqrt", "square", "stop_gradient", "sub",
-    "tanh", "xor",
-})  # fmt: skip
-"""Primitives whose result depends, element by element, on the same element of the operands."""
-
-RESHAPES = frozenset({"reshape", "squeeze", "expand_dims"})
-
-MOVES = RESHAPES | {
-    "broadcast_in_dim", "concatenate", "copy", "convert_element_type", "name",
-    "optimization_barrier", "pad", "rev", "slice", "stop_gradient", "transpose",
-}  # fmt: skip
-"""Primitives that only move elements, or leave them as they are."""
-
-AFFINE = frozenset({"add", "sub", "mul", "neg"})
+from n2uq_jax.export.trace.primitives import POINTWISE, RESHAPES
+from n2uq_jax.export.trace.products import Product, bilinear, channels_last
+from n2uq_jax.export.trace.ranges import Range, exact, follow, is_integer
+from n2uq_jax.export.trace.segments import segments
 
 
 @dataclasses.dataclass(eq=False)
-class Product:
-    """A product of codes: a convolution or a matrix product.
+class Source:
+    """An integer value on the images that alone decides the codes of a quantizer.
+
+    It is the sums of a product, the codes of another quantizer, or what integer arithmetic makes
+    of these or of uint8 images: a residual stream, a pool, a sum of such.
 
     Args:
-      name: path of the layer.
-      op: the operation; its operands are the activations and the weight codes.
-      bilinear: the convolution or matrix product in it.
-      codes: range of the activation codes; None if the product does not run on integers.
-      reason: why it does not.
+      name: of the layer that it comes from.
+      value: the integers, channels last.
+      range: the integers between which they lie, per channel.
     """
 
     name: str
-    op: Op
-    bilinear: Op
-    codes: Range | None
-    reason: str | None
+    value: Value
+    range: Range
 
     @property
-    def weight(self) -> Value:
-        """The weight codes."""
-        return self.op.inputs[1]
+    def low(self) -> np.ndarray:
+        """The smallest integer of each channel: int64, shape ``(channels,)``."""
+        return self.range.low
 
     @property
-    def accumulator(self) -> Value:
-        """The sums."""
-        return self.op.outputs[0]
-
-    @property
-    def pads(self) -> bool:
-        """Whether some sums have fewer terms than others, at the border of an image."""
-        padding = self.bilinear.params.get("padding", ())
-        dilation = self.bilinear.params.get("lhs_dilation", ())
-        return any(p != (0, 0) for p in padding) or any(d != 1 for d in dilation)
-
-    def accumulator_range(self, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the smallest and the largest possible sum of each output channel.
-
-        Args:
-          weight: integer codes with output channels last.
-
-        Returns:
-          Two int64 arrays of shape ``(out,)``.
-        """
-        assert self.codes is not None
-        low, high = self.codes
-        if self.pads:
-            low, high = min(low, 0), max(high, 0)
-        weight = weight.astype(np.int64).reshape(-1, weight.shape[-1])
-        ends = weight * low, weight * high
-        return np.minimum(*ends).sum(0), np.maximum(*ends).sum(0)
+    def high(self) -> np.ndarray:
+        """The largest integer of each channel: int64, shape ``(channels,)``."""
+        return self.range.high
 
 
 @dataclasses.dataclass(eq=False)
@@ -93,14 +49,14 @@ class Quantizer:
     Args:
       name: path of the layer.
       op: the operation; its first operand is what it quantizes.
-      product: the one product whose sums decide its codes, pointwise; else None.
-      chain: the float operations from those sums to the codes.
-      reason: why there is no such product.
+      source: the one integer value that decides its codes, pointwise; else None.
+      chain: the float operations from that value to the codes.
+      reason: why there is no such value.
     """
 
     name: str
     op: Op
-    product: Product | None
+    source: Source | None
     chain: list[Op]
     reason: str | None
 
@@ -116,91 +72,197 @@ class Quantizer:
         return self.op.levels
 
 
+@dataclasses.dataclass(frozen=True)
+class Overflow:
+    """Integer arithmetic that its dtype need not hold.
+
+    Args:
+      layer: where it is.
+      op: the operation.
+      channel: the first such channel.
+      low: the smallest result that its operands allow in that channel.
+      high: the largest.
+    """
+
+    layer: str
+    op: Op
+    channel: int
+    low: int
+    high: int
+
+    def __str__(self) -> str:
+        (result,) = self.op.outputs
+        dtype = result.aval.dtype if is_integer(result) else np.dtype(np.int32)
+        return (
+            f"{self.layer}: {self.op.name} in {dtype} can overflow: channel {self.channel} lies "
+            f"in {self.low:,}..{self.high:,}"
+        )
+
+
 class TracedNetwork:
     """A trace, understood.
 
     Args:
       graph: the trace.
+      integers: weight codes, and the other constants of an integer dtype, by name; see
+        :class:`~n2uq_jax.export.trace.constants.Names`.
 
     Attributes:
-      ranges: of every value that holds integers.
+      ranges: of every value that holds integers, whatever its dtype is.
+      overflows: integer arithmetic that could wrap around.
       products: every product of codes, in order.
       quantizers: every activation quantizer, in order.
-      segments: for each operation, the one that ends its arithmetic chain: a product, a quantizer
-        or a barrier; or the string ``"outputs"``.
+      segments: for each operation, the one that ends its arithmetic chain.
       shared: float values that several of the arithmetic chains read, although the model does not
         isolate them; a compiler may round them differently for each reader.
       constants: by name, the values that do not depend on the data and that everything else is
-        computed from: parameters, weight codes, and whatever the model isolates, such as scales.
+        computed from.
     """
 
-    def __init__(self, graph: Graph):
+    def __init__(self, graph: Graph, integers: Mapping[str, np.ndarray]):
         self.graph = graph
+        self._names = Names(graph)
+        self.constants = self._names.constants
         self.ranges: dict[Value, Range] = {}
+        self.overflows: list[Overflow] = []
         self.products: list[Product] = []
         self.quantizers: list[Quantizer] = []
-        names: set[str] = set()
+        self._layers: dict[Value, str] = dict.fromkeys(graph.inputs, "images")
+        self._sources: dict[Value, Source] = {}
+        self._taken: set[str] = set()
+        by_value = {self.constants[name]: array for name, array in integers.items()}
+        for value in graph.inputs:
+            if is_integer(value):
+                self.ranges[value] = Range.of_dtype(value.aval.dtype)
+        for value, array in by_value.items():
+            if is_integer(value):
+                self.ranges[value] = Range.of_array(array)
         for op in graph.ops:
-            if op.is_product:
-                name = self._name(op.inputs[1:], "product", names)
-                self._add_product(name, op)
+            if op in self._names.products:
+                self._add_product(op, by_value)
             elif op.is_quantizer:
-                name = self._name(op.inputs[1:], "quantizer", names)
-                self._add_quantizer(name, op)
-            else:
-                self._add_range(op)
-        self.segments, self.shared = _segments(graph, self.ranges)
-        self.constants = self._constants()
+                self._add_quantizer(op)
+            elif op.primitive is not None:
+                self._follow(op)
+        self.segments, self.shared = segments(graph, self.ranges)
 
-    def _name(self, values: Iterable[Value], kind: str, taken: set[str]) -> str:
-        return unique(self._folder(values) or kind, taken)
+    def _layer(self, value: Value) -> str:
+        """Returns the name of the layer that a value comes from."""
+        if value not in self._layers:
+            op = self.graph.producer.get(value)
+            self._layers[value] = "" if op is None else self._layer_of(op)
+        return self._layers[value]
 
-    def _folder(self, values: Iterable[Value]) -> str:
-        folders = [os.path.dirname(path) for path in self.graph.parameters_behind(values)]
-        return os.path.commonpath(folders) if folders else ""
+    def _layer_of(self, op: Op) -> str:
+        if name := self._names.products.get(op) or self._names.quantizers.get(op):
+            return name
+        data = [v for v in op.inputs if v in self.graph.from_data]
+        if folder := self._names.folder(v for v in op.inputs if v not in data):
+            return folder
+        names = [name for name in dict.fromkeys(map(self._layer, data)) if name]
+        if len(names) > 1 and "images" not in names:
+            return os.path.join(os.path.commonpath(names), op.name)
+        return names[0] if names else op.name
 
-    def _add_product(self, name: str, op: Op) -> None:
-        (bilinear,) = [o for o in op.body if o.name in ("conv_general_dilated", "dot_general")]
+    def _add_product(self, op: Op, integers: Mapping[Value, np.ndarray]) -> None:
+        inner = bilinear(op)
         x, weight = op.inputs
         reason = None
         if x not in self.ranges:
             reason = "its activations are not integer codes"
         elif weight in self.graph.from_data:
             reason = "its weights depend on the images"
-        elif not _channels_last(bilinear):
+        elif not channels_last(inner):
             reason = "its output channels are not on the last axis"
+        elif weight not in integers:
+            reason = "nothing reads it"
         codes = None if reason else self.ranges[x]
-        product = Product(name, op, bilinear, codes, reason)
-        self.products.append(product)
+        product = Product(self._names.products[op], op, inner, codes, reason)
+        if reason is None:
+            self.products.append(product)
+            sums = product.accumulator_range(integers[weight])
+            # The program sums in int32, whatever dtype the network has its sums in.
+            held = Range.of_dtype(np.int32)
+            self.ranges[product.accumulator] = sums if sums.within(held) else held
+            if codes is not None and codes.is_known:
+                self._check_overflow(op, sums, held)
+        elif op.is_product:
+            self.products.append(product)
+        else:
+            self._follow(op)
 
-    def _add_quantizer(self, name: str, op: Op) -> None:
+    def _add_quantizer(self, op: Op) -> None:
         assert op.levels is not None
-        self.ranges[op.outputs[0]] = (0, op.levels)
-        sums = {product.accumulator: product for product in self.products}
-        chain, sources = self._chain(op.inputs[0], stop=[*sums, *self.ranges])
-        reason = self._why_not_pointwise(op, chain, sources, sums)
-        product = None if reason else sums[sources.pop()]
-        self.quantizers.append(Quantizer(name, op, product, [*chain, op], reason))
+        source, chain, reason = self._source(op)
+        self.ranges[op.outputs[0]] = Range.of(0, op.levels)
+        name = self._names.quantizers[op]
+        self.quantizers.append(Quantizer(name, op, source, [*chain, op], reason))
 
-    def _constants(self) -> dict[str, Value]:
-        constants = dict(self.graph.parameters)
-        taken = set(constants)
-        for product in self.products:
-            if product.weight not in self.graph.from_data:
-                constants[unique(f"{product.name}/weight", taken)] = product.weight
-        # The last barrier is the one in front of the data, so it gets the plain name.
-        for op in reversed(self.graph.ops):
-            if op.name == "optimization_barrier":
-                for value in op.outputs:
-                    if value not in self.graph.from_data:
-                        folder = self._folder([value])
-                        constants[unique(os.path.join(folder, "scale"), taken)] = value
-        return constants
+    def _follow(self, op: Op) -> None:
+        """Follows integers through operations that keep them exact."""
+        if len(op.outputs) != 1:
+            self.ranges |= {v: Range.of_dtype(v.aval.dtype) for v in op.outputs if is_integer(v)}
+            return
+        (out,) = op.outputs
+        found = follow(op, self.ranges)
+        if found.range is not None and out not in self.ranges:
+            self.ranges[out] = found.range
+        if found.overflow is not None and out in self.graph.from_data:
+            self._check_overflow(op, found.overflow, Range.of_dtype(out.aval.dtype))
 
-    def _chain(self, value: Value, stop: list[Value]) -> tuple[list[Op], set[Value]]:
-        """Returns the operations on data between ``stop`` and a value, and what they start from."""
+    def _check_overflow(self, op: Op, needed: Range, held: Range) -> None:
+        wrong = np.atleast_1d((needed.low < held.low) | (needed.high > held.high))
+        if wrong.any():
+            channel = int(wrong.argmax())
+            low, high = (int(np.atleast_1d(end)[channel]) for end in (needed.low, needed.high))
+            layer = self._layer(op.outputs[0])
+            self.overflows.append(Overflow(layer, op, channel, low, high))
+
+    def _source(self, quantizer: Op) -> tuple[Source | None, list[Op], str | None]:
+        """Returns the integer value that decides a quantizer's codes, and the chain from it."""
+        if any(v in self.graph.from_data for v in quantizer.inputs[1:]):
+            return None, [], "its parameters depend on the images"
+        # Truth values are followed further back: what they were computed from decides.
+        ends = {v for v in self.ranges if v.aval.dtype != np.bool_} & self.graph.from_data
+        ends |= {p.accumulator for p in self.products}
+        while True:
+            chain, sources = self._chain(quantizer.inputs[0], ends)
+            if len(sources) == 1:
+                break
+            # Several integers may come from one; a product's or a quantizer's do not.
+            inner = [v for v in sources if self._can_go_back(v)]
+            if not inner:
+                return None, chain, f"reads {len(sources)} values together, as a residual sum does"
+            order = {op: i for i, op in enumerate(self.graph.ops)}
+            ends.discard(max(inner, key=lambda v: order[self.graph.producer[v]]))
+        (value,) = sources
+        while (op := self.graph.producer.get(value)) is not None:
+            # The same integers in another dtype: the chain starts from those of the network.
+            if op.name != "convert_element_type" or not self._is_exact(op.inputs[0]):
+                break
+            (value,) = op.inputs
+            chain = [op, *chain]
+        reason = self._why_not_pointwise(quantizer, chain, value)
+        if reason is not None:
+            return None, chain, reason
+        if value not in self._sources:
+            self._sources[value] = self._make_source(value)
+        return self._sources[value], chain, None
+
+    def _can_go_back(self, value: Value) -> bool:
+        op = self.graph.producer.get(value)
+        return op is not None and op.primitive is not None and op not in self._names.products
+
+    def _make_source(self, value: Value) -> Source:
+        sums = {p.accumulator: p.name for p in self.products}
+        sums |= {q.codes: q.name for q in self.quantizers}
+        name = sums.get(value) or unique(f"{self._layer(value)}/integers", self._taken)
+        return Source(name, value, self.ranges[value].over(value.shape[-1]))
+
+    def _chain(self, value: Value, ends: set[Value]) -> tuple[list[Op], set[Value]]:
+        """Returns the operations on data between ``ends`` and a value, and what they start from."""
         graph = self.graph
-        ends = {*stop, *graph.inputs}
+        ends = {*ends, *graph.inputs}
         if value in ends:
             return [], {value}
         ops = [
@@ -210,18 +272,14 @@ class TracedNetwork:
         ]
         return ops, {v for op in ops for v in op.inputs if v in ends and v in graph.from_data}
 
-    def _why_not_pointwise(self, quantizer, chain, sources, sums) -> str | None:
-        if any(v in self.graph.from_data for v in quantizer.inputs[1:]):
-            return "its parameters depend on the images"
-        if len(sources) != 1:
-            return f"reads {len(sources)} values together, as a residual sum does"
-        if any(v in self.graph.inputs for v in sources):
-            return "reads the images through float layers"
-        if any(v not in sums for v in sources):
-            return "reads the codes of another quantizer"
-        (source,) = sources
-        if sums[source].codes is None:
-            return f"reads {sums[source].name}: {sums[source].reason}"
+    def _why_not_pointwise(self, quantizer: Op, chain: list[Op], source: Value) -> str | None:
+        if source not in self.ranges:
+            if source in self.graph.inputs:
+                return "reads the images through float layers"
+            (product,) = [p for p in self.products if p.accumulator is source]
+            return f"reads {product.name}: {product.reason}"
+        if not source.shape:
+            return "reads a single number"
         for op in [*chain, quantizer]:
             if not self._is_channelwise(op, source.shape[-1]):
                 return f"reads through {op.name}, which is not channelwise"
@@ -255,104 +313,29 @@ class TracedNetwork:
             return all(size == 1 or axis == last for size, axis in moved)
         return op.name in POINTWISE and all(self._is_per_channel(v) for v in op.inputs)
 
-    def _add_range(self, op: Op) -> None:
-        """Follows integers through operations that keep them exact."""
-        if op.name not in MOVES | AFFINE or len(op.outputs) != 1:
-            return
-        if not any(v in self.ranges for v in op.inputs):
-            return
-        if op.outputs[0].aval.dtype == np.bool_:
-            return
-        operands = [self.ranges.get(v) or _integer(v) for v in op.inputs]
-        if any(r is None for r in operands):
-            return
-        self.ranges[op.outputs[0]] = _range(op.name, [r for r in operands if r is not None])
+    def on_integers(self, op: Op) -> bool:
+        """Whether an operation is integer arithmetic: integers in, integers out."""
+        if op.primitive is None or any(v not in self.ranges for v in op.outputs):
+            return False
+        return all(v.constant is not None or self._is_exact(v) for v in op.inputs)
+
+    def _is_exact(self, value: Value) -> bool:
+        """Whether a value holds integers that its dtype has not rounded."""
+        held = self.ranges.get(value)
+        return held is not None and held.within(exact(value.aval.dtype))
 
     def live(self, folded: Collection[str] = ()) -> tuple[list[Op], dict[str, Value]]:
         """Returns what has to be computed for the outputs.
 
         Args:
-          folded: names of quantizers whose codes come straight from their accumulators.
+          folded: names of quantizers whose codes come straight from their sources.
 
         Returns:
           Operations in order, and the constants that they read, by name.
         """
-        named = {value: name for name, value in self.constants.items()}
         sources = {
-            quantizer.op: [quantizer.product.accumulator]
+            quantizer.op: [quantizer.source.value]
             for quantizer in self.quantizers
-            if quantizer.name in folded and quantizer.product is not None
+            if quantizer.name in folded and quantizer.source is not None
         }
-        pending, found = list(self.graph.outputs), set()
-        used: dict[str, Value] = {}
-        while pending:
-            value = pending.pop()
-            op = self.graph.producer.get(value)
-            if value in named:
-                used[named[value]] = value
-            elif op is not None and op not in found:
-                found.add(op)
-                pending.extend(sources.get(op, op.inputs))
-        return [op for op in self.graph.ops if op in found], dict(sorted(used.items()))
-
-
-def unique(name: str, taken: set[str]) -> str:
-    """Returns a name that is not taken, by numbering it, and takes it."""
-    number, candidate = 2, name
-    while candidate in taken:
-        number, candidate = number + 1, f"{name}#{number}"
-    taken.add(candidate)
-    return candidate
-
-
-def _channels_last(bilinear: Op) -> bool:
-    dims = bilinear.params["dimension_numbers"]
-    rank = len(bilinear.outputs[0].shape)
-    if bilinear.name == "dot_general":
-        (left, right), batch = dims
-        return batch == ((), ()) and tuple(left) == (rank - 1,) and tuple(right) == (0,)
-    last = dims.out_spec[1], dims.lhs_spec[1], dims.rhs_spec[0]
-    return last == (rank - 1,) * 3 and bilinear.params["batch_group_count"] == 1
-
-
-def _integer(value: Value) -> Range | None:
-    """Returns the range of a constant, if it is one integer."""
-    if value.constant is None or np.size(value.constant) != 1:
-        return None
-    number = float(np.asarray(value.constant).reshape(()))
-    return (int(number), int(number)) if number.is_integer() else None
-
-
-def _range(name: str, operands: list[Range]) -> Range:
-    if name == "neg":
-        return -operands[0][1], -operands[0][0]
-    if name in AFFINE:
-        (a, b), (c, d) = operands
-        ends = {
-            "add": (a + c, b + d),
-            "sub": (a - d, b - c),
-            "mul": (a * c, a * d, b * c, b * d),
-        }[name]
-        return min(ends), max(ends)
-    return min(r[0] for r in operands), max(r[1] for r in operands)
-
-
-def _segments(
-    graph: Graph, ranges: dict[Value, Range]
-) -> tuple[dict[Op, Op | Literal["outputs"]], set[Value]]:
-    """Cuts the trace into chains, and finds what several read although nothing isolates it."""
-    readers = graph.consumers()
-    chain: dict[Op, Op | Literal["outputs"]] = {}
-    shared: set[Value] = set()
-    for op in reversed(graph.ops):
-        results = [v for v in op.outputs if v in graph.from_data]
-        is_end = op.primitive is None or op.name == "optimization_barrier"
-        ends: set[Op | Literal["outputs"]] = {
-            chain[reader] for v in results for reader in readers.get(v, [])
-        }
-        if any(v in graph.outputs for v in results):
-            ends.add("outputs")
-        chain[op] = next(iter(ends)) if len(ends) == 1 and not is_end else op
-        if len(ends) > 1 and not is_end and not any(v in ranges for v in results):
-            shared.update(results)
-    return chain, shared
+        return read_constants(self.graph, self.constants, sources)

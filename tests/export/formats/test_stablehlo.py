@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from n2uq_jax.export.artifact.tensors import pack_tensors, serialise_tensors
+from n2uq_jax.export.artifact.tensors import flatten, pack_tensors, serialise_tensors
 from n2uq_jax.export.formats.stablehlo import PLATFORMS, to_stablehlo
 from tests.export.networks import images
 
@@ -40,7 +40,7 @@ def serialised(program):
 
 
 def test_runs_alone_at_any_batch_size(program, serialised, tmp_path):
-    packed, _ = pack_tensors(program.tensors)
+    packed, _ = pack_tensors(flatten(program))
     (tmp_path / "model.stablehlo").write_bytes(serialised)
     (tmp_path / "weights.safetensors").write_bytes(serialise_tensors(packed))
     x = images(64)
@@ -58,7 +58,7 @@ def test_runs_alone_at_any_batch_size(program, serialised, tmp_path):
 def test_is_lowered_for_every_platform_with_packed_weights(program, serialised):
     exported = jax.export.deserialize(bytearray(serialised))
     assert exported.platforms == PLATFORMS == ("cpu", "cuda", "tpu")
-    packed, packings = pack_tensors(program.tensors)
+    packed, packings = pack_tensors(flatten(program))
     arguments = jax.tree.unflatten(exported.in_tree, exported.in_avals)[0]
     weights, inputs = arguments
     assert {k: (v.shape, v.dtype) for k, v in weights.items()} == {

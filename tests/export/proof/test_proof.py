@@ -5,10 +5,9 @@ import numpy as np
 import pytest
 
 from n2uq_jax.export import prove
-from n2uq_jax.export.program.build import compute_constants, trace_network
-from n2uq_jax.export.program.execution import threshold_tensors
-from n2uq_jax.export.proof.proof import count_differing
+from n2uq_jax.export.proof.edges import count_differing
 from n2uq_jax.export.thresholds.chain import compile_chain
+from n2uq_jax.export.trace.model import trace_model
 from n2uq_jax.export.trace.reference import evaluation_function
 from tests.export.networks import NETWORKS, built, images
 
@@ -20,7 +19,7 @@ def test_program_equals_network(name):
     x = images(96, shape)
     proof = prove(program, model, x, batch_size=40)
 
-    assert {edge.quantizer: edge.product for edge in proof.edges} == folded
+    assert {edge.quantizer: edge.source for edge in proof.edges} == folded
     assert proof.ok
     assert str(proof).startswith("integer program on cpu: EQUAL")
     assert proof.data.images == 96
@@ -50,50 +49,51 @@ QUANTIZER = "stages/1/0/units/1/conv/input_quantizer"
 
 @pytest.fixture(scope="module")
 def chain(model):
-    function, parameters = evaluation_function(model)
-    network = trace_network(function, parameters, (8, 8, 1))
-    constants = compute_constants(network, parameters)
+    traced, parameters = trace_model(model, (8, 8, 1))
+    network = traced.at_sampling_batch()
     (quantizer,) = [q for q in network.quantizers if q.name == QUANTIZER]
-    by_value = {network.constants[name]: array for name, array in constants.items()}
-    return compile_chain(
-        network, quantizer, constants[f"{quantizer.product.name}/weight"], by_value
-    )
+    return compile_chain(network, quantizer, traced.constants(parameters))
 
 
 def thresholds_inside(program, chain):
-    """Returns copies of the threshold arrays, and the place of each that is inside the range."""
-    arrays = {k: v.copy() for k, v in threshold_tensors(program.tensors, QUANTIZER).items()}
-    inside = (arrays["points"] > chain.low[:, None]) & (arrays["points"] < chain.high[:, None] - 1)
-    return arrays, np.argwhere(inside & (arrays["steps"] != 0))
+    """Returns copies of the thresholds, and the place of each that is inside the range."""
+    held = program.thresholds[QUANTIZER]
+    held = dataclasses.replace(held, points=held.points.copy(), steps=held.steps.copy())
+    inside = (held.points > chain.low[:, None]) & (held.points < chain.high[:, None] - 1)
+    return held, np.argwhere(inside & (held.steps != 0))
 
 
 def test_every_moved_threshold_is_caught(program, chain):
-    arrays, places = thresholds_inside(program, chain)
-    assert count_differing(chain, arrays) == 0
+    thresholds, places = thresholds_inside(program, chain)
+    assert count_differing(chain, thresholds) == 0
     assert len(places) > 10
     for place in map(tuple, places):
         for by in (-1, 1):
-            arrays["points"][place] += by
-            assert count_differing(chain, arrays) > 0
-            arrays["points"][place] -= by
-    assert count_differing(chain, arrays) == 0
+            thresholds.points[place] += by
+            assert count_differing(chain, thresholds) > 0
+            thresholds.points[place] -= by
+    assert count_differing(chain, thresholds) == 0
 
 
 def test_every_flipped_direction_is_caught(program, chain):
-    arrays, places = thresholds_inside(program, chain)
+    thresholds, places = thresholds_inside(program, chain)
     for channel in set(places[:, 0]):
-        arrays["steps"][channel] *= -1
-        assert count_differing(chain, arrays) > 0
-        arrays["steps"][channel] *= -1
+        thresholds.steps[channel] *= -1
+        assert count_differing(chain, thresholds) > 0
+        thresholds.steps[channel] *= -1
 
 
 def test_proof_names_what_differs(program, model):
     tensors = {name: array.copy() for name, array in program.tensors.items()}
-    tensors[f"{QUANTIZER}/points"] += 1
+    held = program.thresholds[QUANTIZER]
+    moved = dataclasses.replace(held, points=held.points + 1)
     weight, bias = "stages/2/0/units/0/conv/weight", "norm/bias"
     tensors[weight][0, 1, 2, 3] ^= 2
     tensors[bias][0] = np.nextafter(tensors[bias][0], np.float32(9))
-    proof = prove(dataclasses.replace(program, tensors=tensors), model, images(64))
+    changed = dataclasses.replace(
+        program, tensors=tensors, thresholds={**program.thresholds, QUANTIZER: moved}
+    )
+    proof = prove(changed, model, images(64))
     assert proof.tensors == sorted([weight, bias])
     assert [edge.differing > 0 for edge in proof.edges] == [False, True, False]
     assert proof.data.differing > 0

@@ -4,27 +4,24 @@ import numpy as np
 from flax import nnx
 
 from n2uq_jax.export import build_program, prove
-from n2uq_jax.export.program.build import compute_constants, trace_network
 from n2uq_jax.export.thresholds.chain import compile_chain
 from n2uq_jax.export.thresholds.folding import fold
 from n2uq_jax.export.thresholds.monotone import directions
-from n2uq_jax.export.trace.reference import evaluation_function
+from n2uq_jax.export.trace.model import trace_model
 from n2uq_jax.nn import QuantConv, RPReLU
 from tests.export.networks import images
 
 
 def test_directions_agree_with_enumeration(model):
-    function, parameters = evaluation_function(model)
-    network = trace_network(function, parameters, (8, 8, 1))
-    constants = compute_constants(network, parameters)
+    traced, parameters = trace_model(model, (8, 8, 1))
+    network, constants = traced.at_sampling_batch(), traced.constants(parameters)
     by_value = {network.constants[name]: array for name, array in constants.items()}
     told, untold = 0, 0
     for quantizer in network.quantizers:
-        if quantizer.product is None:
+        if quantizer.source is None:
             continue
-        weight = constants[f"{quantizer.product.name}/weight"]
-        chain = compile_chain(network, quantizer, weight, by_value)
-        kinds = fold(chain, quantizer.levels).kinds()
+        chain = compile_chain(network, quantizer, constants)
+        kinds = fold(chain, quantizer.levels).kinds(chain.low, chain.high)
         signs = directions(network.graph, quantizer, by_value)
         slopes = parameters[quantizer.name.replace("conv/input_quantizer", "activation/slope")]
         np.testing.assert_array_equal(np.isnan(signs), np.asarray(slopes) < 0)

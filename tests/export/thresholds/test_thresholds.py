@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from n2uq_jax.export.thresholds.thresholds import Thresholds, apply, from_changes, is_monotone
+from n2uq_jax.export.thresholds.thresholds import Thresholds, from_changes
 
 LOW, HIGH = np.array([-4] * 5), np.array([4] * 5)
 TABLE = np.array(
@@ -29,9 +29,8 @@ def fold_table(table):
 def test_every_kind_of_channel_is_exact():
     thresholds = fold_table(TABLE)
     accumulators = np.arange(-4, 5, dtype=np.int32)[:, None].repeat(5, 1)
-    arrays = {k: jnp.asarray(v) for k, v in thresholds.arrays.items()}
-    np.testing.assert_array_equal(apply(arrays, jnp.asarray(accumulators)), TABLE.T)
-    assert thresholds.kinds().tolist() == [
+    np.testing.assert_array_equal(thresholds(jnp.asarray(accumulators)), TABLE.T)
+    assert thresholds.kinds(LOW, HIGH).tolist() == [
         "increasing",
         "decreasing",
         "constant",
@@ -45,14 +44,14 @@ def test_monotone_channels_have_one_point_a_level():
     assert thresholds.points.tolist() == [[-2, 0, 1], [-1, -1, 2], [-5, -5, 4]]
     assert thresholds.steps.tolist() == [[1, 1, 1], [-1, -1, -1], [1, 1, 1]]
     assert thresholds.base.tolist() == [0, 3, 0]
-    assert is_monotone(thresholds.steps)
-    assert not is_monotone(fold_table(TABLE).steps)
+    assert thresholds.is_monotone
+    assert not fold_table(TABLE).is_monotone
 
 
-def test_apply_takes_any_rank():
+def test_any_rank():
     thresholds = fold_table(TABLE)
     accumulators = np.random.default_rng(0).integers(-4, 5, (2, 3, 4, 5)).astype(np.int32)
-    codes = apply(thresholds.arrays, jnp.asarray(accumulators))
+    codes = thresholds(jnp.asarray(accumulators))
     expected = TABLE[np.arange(5), accumulators + 4]
     np.testing.assert_array_equal(codes, expected)
 
@@ -61,8 +60,8 @@ def test_kinds_look_at_the_range_alone():
     points = np.array([[-9, 9]], np.int32)
     arrays = {"points": points, "steps": np.ones((1, 2), np.int16), "base": np.zeros(1, np.int16)}
     for low, high, kind in [(-8, 9, "constant"), (-9, 0, "increasing"), (0, 10, "increasing")]:
-        thresholds = Thresholds(**arrays, levels=2, low=np.array([low]), high=np.array([high]))
-        assert thresholds.kinds().tolist() == [kind]
+        thresholds = Thresholds(**arrays, levels=2)
+        assert thresholds.kinds(np.array([low]), np.array([high])).tolist() == [kind]
 
 
 def test_points_outside_of_the_steps_are_unused():

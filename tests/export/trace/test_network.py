@@ -7,9 +7,8 @@ from flax import nnx
 
 from n2uq_jax.arithmetic import quantized_matmul
 from n2uq_jax.export import build_program, prove
-from n2uq_jax.export.trace.network import TracedNetwork
+from n2uq_jax.export.trace.model import trace_model
 from n2uq_jax.export.trace.reference import evaluation_function
-from n2uq_jax.export.trace.tracing import trace
 from n2uq_jax.nn import PACT, ActivationQuantizer, QuantConv, QuantLinear
 from n2uq_jax.quantizers import quantize_activation, quantize_weight
 from tests.export.networks import images
@@ -52,9 +51,8 @@ def foreign():
 
 
 def test_foreign_network_is_understood(foreign):
-    function, parameters = evaluation_function(foreign)
-    network = TracedNetwork(trace(function, parameters, images(2, SHAPE)))
-    products = {p.name: (p.codes, p.reason) for p in network.products}
+    network = trace_model(foreign, SHAPE)[0].at(2)
+    products = {p.name: (p.codes and p.codes.bounds, p.reason) for p in network.products}
     assert products == {
         "masked": ((-3, 3), None),
         "grouped": ((0, 7), None),
@@ -64,7 +62,7 @@ def test_foreign_network_is_understood(foreign):
         "linear": ((0, 255), None),
         "last": ((0, 3), None),
     }
-    sources = {q.name: (q.product and q.product.name, q.reason) for q in network.quantizers}
+    sources = {q.name: (q.source and q.source.name, q.reason) for q in network.quantizers}
     assert sources == {
         "masked/input_quantizer": (None, "reads the images through float layers"),
         "grouped/input_quantizer": ("masked", None),
@@ -123,17 +121,16 @@ def test_linen_network_is_exact():
 
 
 def test_range_of_an_accumulator(foreign):
-    function, parameters = evaluation_function(foreign)
-    network = TracedNetwork(trace(function, parameters, images(2, SHAPE)))
+    network = trace_model(foreign, SHAPE)[0].at(2)
     masked, _, circular, *_ = network.products
     weight = np.array([3, -1, 1, -3]).reshape(1, 1, 4, 1)
     for product, pads, low, high in [(masked, True, -24, 24), (circular, False, -12, 12)]:
         assert product.pads is pads
-        assert [int(end[0]) for end in product.accumulator_range(weight)] == [low, high]
+        assert product.accumulator_range(weight).bounds == (low, high)
 
 
 def test_live_operations_leave_out_what_folding_replaces(program, model):
-    network = program.network(images(2))
+    network = program.network(2)
     everything, all_constants = network.live()
     ops, constants = network.live(program.folded)
     assert len(ops) < len(everything)
@@ -167,7 +164,6 @@ class NotPointwise(nnx.Module):
 )
 def test_what_is_not_channelwise_stays_float(between, reason):
     model = NotPointwise(between, nnx.Rngs(0))
-    function, parameters = evaluation_function(model)
-    network = TracedNetwork(trace(function, parameters, images(2, SHAPE)))
-    assert network.quantizers[1].product is None
+    network = trace_model(model, SHAPE)[0].at(2)
+    assert network.quantizers[1].source is None
     assert network.quantizers[1].reason.startswith(reason)

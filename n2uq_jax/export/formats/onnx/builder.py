@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import onnx
@@ -12,21 +11,10 @@ from onnx import TensorProto, helper, numpy_helper
 from n2uq_jax.export.program.interpreter import Interpreter
 from n2uq_jax.export.program.program import IntegerProgram
 from n2uq_jax.export.trace.graph import Op, Value
-from n2uq_jax.export.trace.network import MOVES
+from n2uq_jax.export.trace.model import any_batch
+from n2uq_jax.export.trace.primitives import IDENTITIES, MOVES, known
 
 OPSET = 17
-
-_ELEMENTWISE = {
-    # primitive: the ONNX operator with the same operands.
-    "abs": "Abs", "add": "Add", "and": "And", "ceil": "Ceil", "cos": "Cos", "div": "Div",
-    "eq": "Equal", "erf": "Erf", "exp": "Exp", "floor": "Floor", "ge": "GreaterOrEqual",
-    "gt": "Greater", "le": "LessOrEqual", "log": "Log", "logistic": "Sigmoid", "lt": "Less",
-    "max": "Max", "min": "Min", "mul": "Mul", "neg": "Neg", "not": "Not", "or": "Or",
-    "pow": "Pow", "sign": "Sign", "sin": "Sin", "sqrt": "Sqrt", "sub": "Sub", "tanh": "Tanh",
-    "xor": "Xor",
-}  # fmt: skip
-
-_IDENTITIES = frozenset({"copy", "name", "optimization_barrier", "stop_gradient"})
 
 _REDUCTIONS = {"reduce_sum": "ReduceSum", "reduce_max": "ReduceMax", "reduce_min": "ReduceMin"}
 
@@ -48,9 +36,7 @@ class OnnxBuilder(Interpreter):
 
     def __init__(self, program: IntegerProgram, batch_size: int | None = None):
         self.batch = "batch" if batch_size is None else batch_size
-        (batch,) = jax.export.symbolic_shape("batch")
-        images = jax.ShapeDtypeStruct((batch, *program.image_shape), jnp.float32)
-        network = program.network(images)
+        network = program.network(any_batch())
         super().__init__(network, program.folded)
         self.program = program
         self.nodes: list[onnx.NodeProto] = []
@@ -162,12 +148,12 @@ class OnnxBuilder(Interpreter):
     def _float_node(self, op: Op) -> str:
         out = op.outputs[0]
         name = op.name
-        if name in MOVES and name not in ("convert_element_type", *_IDENTITIES):
+        if name in MOVES and name not in ("convert_element_type", *IDENTITIES):
             return self.move_node(op, [self._operand(v) for v in op.inputs])
         inputs = [self._operand(v) for v in op.inputs]
-        if name in _ELEMENTWISE:
-            return self.node(_ELEMENTWISE[name], inputs)
-        if name in _IDENTITIES and len(inputs) == 1:
+        if operator := known(name).onnx:
+            return self.node(operator, inputs)
+        if name in IDENTITIES and len(inputs) == 1:
             return inputs[0]
         if name == "ne":
             return self.node("Not", [self.node("Equal", inputs)])

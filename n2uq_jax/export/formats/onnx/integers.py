@@ -6,11 +6,11 @@ import numpy as np
 from onnx import TensorProto, checker
 
 from n2uq_jax.export.formats.onnx.builder import NotInOnnx, OnnxBuilder
-from n2uq_jax.export.program.execution import threshold_tensors
 from n2uq_jax.export.program.program import IntegerProgram
-from n2uq_jax.export.thresholds.thresholds import is_monotone
 from n2uq_jax.export.trace.graph import Op, Value
-from n2uq_jax.export.trace.network import Product, Quantizer
+from n2uq_jax.export.trace.network import Quantizer, Source
+from n2uq_jax.export.trace.primitives import IDENTITIES
+from n2uq_jax.export.trace.products import Product
 
 _SATURATION = 2**15 - 1
 """Without VNNI, x86 adds pairs of 8-bit products in saturating 16 bits."""
@@ -50,22 +50,17 @@ class _Builder(OnnxBuilder):
         self._as_floats: dict[Value, str] = {}
 
     def code_type(self, value: Value) -> int:
-        low, high = self.network.ranges[value]
+        low, high = self.network.ranges[value].bounds
         if low >= 0 and high <= 255:
             return TensorProto.UINT8
         return TensorProto.INT8 if low >= -128 and high <= 127 else TensorProto.INT32
 
     def floats(self, value: Value) -> str:
-        integers = value in self.network.ranges or value in self._accumulators
-        if not integers:
+        if value not in self.network.ranges:
             return self.names[value]
         if value not in self._as_floats:
             self._as_floats[value] = self.node("Cast", [self.names[value]], to=TensorProto.FLOAT)
         return self._as_floats[value]
-
-    @property
-    def _accumulators(self) -> set[Value]:
-        return {p.accumulator for p in self.network.products if p.codes is not None}
 
     def compute(self, op: Op) -> None:
         super().compute(op)
@@ -74,7 +69,7 @@ class _Builder(OnnxBuilder):
             kind = self.code_type(op.outputs[0])
             self.names[op.outputs[0]] = self.node("Cast", [floats], to=kind)
 
-    def move(self, op: Op) -> None:
+    def integers(self, op: Op) -> None:
         out = op.outputs[0]
         kind = self.code_type(out)
         inputs = []
@@ -86,18 +81,20 @@ class _Builder(OnnxBuilder):
         operators = {"add": "Add", "sub": "Sub", "mul": "Mul", "neg": "Neg"}
         if op.name in operators:
             result = self.node(operators[op.name], inputs)
-        elif op.name in ("convert_element_type", "copy", "name", "optimization_barrier"):
+        elif op.name in IDENTITIES or op.name == "convert_element_type":
             result = inputs[0]
         else:
             result = self.move_node(op, inputs)
         self.names[out] = self.node("Cast", [result], to=kind)
 
-    def apply_thresholds(self, quantizer: Quantizer, product: Product) -> None:
-        arrays = threshold_tensors(self.program.tensors, quantizer.name)
-        points = arrays["points"].astype(np.int32)
-        steps, base = (arrays[key].astype(np.int32) for key in ("steps", "base"))
-        sums = self.names[product.accumulator]
-        if is_monotone(steps):
+    def apply_thresholds(self, quantizer: Quantizer, source: Source) -> None:
+        thresholds = self.program.thresholds[quantizer.name]
+        points, steps, base = (
+            array.astype(np.int32)
+            for array in (thresholds.points, thresholds.steps, thresholds.base)
+        )
+        sums = self.names[source.value]
+        if thresholds.is_monotone:
             # acc <= p, the code of a decreasing channel, is -acc > -p - 1.
             sign = steps[:, 0]
             if (sign < 0).any():
@@ -113,7 +110,7 @@ class _Builder(OnnxBuilder):
             total = self.node("Add", [total, counted]) if total else counted
         out = quantizer.codes
         codes = self.node("Cast", [total], to=self.code_type(out), hint=quantizer.name)
-        if out.shape != product.accumulator.shape:
+        if out.shape != source.value.shape:
             codes = self.reshape(codes, out.shape)
         self.names[out] = codes
 
@@ -185,7 +182,7 @@ class _Builder(OnnxBuilder):
     def _matmul_integer(self, x: str, matrix: np.ndarray, product: Product) -> str:
         """Multiplies codes by a matrix of weight codes, exactly."""
         assert product.codes is not None
-        largest = max(abs(v) for v in product.codes)
+        largest = product.codes.largest
         narrow = matrix.dtype == np.int8 and largest <= 255
         if not narrow or 2 * largest * int(np.abs(matrix.astype(int)).max()) > _SATURATION:
             wide = self.node("Cast", [x], to=TensorProto.INT32)

@@ -1,11 +1,27 @@
 """Strict defaults for every test: no silent rank promotion, no warnings, eight devices."""
 
 import os
+from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Tests compile the same small networks again and again; workers and processes share the results.
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "compiled")
+)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
 import jax
 import pytest
+
+from tests.skips import (
+    pytest_addoption as pytest_addoption,
+)
+from tests.skips import (
+    pytest_make_collect_report as pytest_make_collect_report,
+)
+from tests.skips import (
+    pytest_runtest_makereport as pytest_runtest_makereport,
+)
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -21,6 +37,7 @@ def x64():
 @pytest.fixture(scope="session")
 def imagenet_dir(tmp_path_factory):
     """A data_dir that the real TFDS builder prepared from tiny tars."""
+    pytest.importorskip("tensorflow", reason="the extra prepare is not installed")
     from tests.data import tiny_imagenet
 
     return tiny_imagenet.prepare(tmp_path_factory.mktemp("imagenet"))

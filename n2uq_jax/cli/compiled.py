@@ -1,6 +1,7 @@
 """Compiled programs outlive a command: the next one starts where they are."""
 
 import os
+import warnings
 from pathlib import Path
 
 import jax
@@ -30,6 +31,8 @@ def keep_compiled() -> None:
         return
     if not os.access(folder, os.W_OK):
         return
+    # Another process may be writing the program that this one looks for: it compiles it itself.
+    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
     jax.config.update("jax_compilation_cache_dir", str(folder))
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", LEAST_SECONDS)

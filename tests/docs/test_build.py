@@ -20,6 +20,8 @@ PACKAGES = (
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
+    for module in ("sphinx", "furo", "myst_parser"):
+        pytest.importorskip(module, reason="the extra docs is not installed")
     out = tmp_path_factory.mktemp("site")
     # A process of its own: Sphinx imports everything anew and must not trip over strict warnings.
     result = subprocess.run(

@@ -9,7 +9,7 @@ from safetensors.numpy import save_file
 from n2uq_jax.interop import load_checkpoint, read_checkpoint, save_n2uq_state_dict
 from tests.interop.networks import abstract, seeded
 
-torch = pytest.importorskip("torch")
+torch = pytest.importorskip("torch", reason="the extra torch is not installed")
 safetensors_torch = pytest.importorskip("safetensors.torch")
 
 RESNET8 = {"name": "resnet8", "bits": 2, "width": 4, "num_classes": 10}

@@ -9,8 +9,8 @@ from flax import nnx
 from n2uq_jax.interop import load_torchvision_state_dict, save_torchvision_state_dict
 from tests.interop.networks import abstract
 
-torch = pytest.importorskip("torch")
-torchvision = pytest.importorskip("torchvision")
+torch = pytest.importorskip("torch", reason="the extra torch is not installed")
+torchvision = pytest.importorskip("torchvision", reason="torchvision is not installed")
 
 
 @functools.cache

@@ -4,9 +4,10 @@ import base64
 import re
 from pathlib import Path
 
-import nbformat
 import pytest
-from nbclient import NotebookClient
+
+nbformat = pytest.importorskip("nbformat", reason="the extra notebooks is not installed")
+nbclient = pytest.importorskip("nbclient", reason="the extra notebooks is not installed")
 
 FOLDER = Path(__file__).parents[2] / "launch" / "colab"
 NOTEBOOKS = ("quickstart", "your_own_model")
@@ -72,10 +73,13 @@ def execute(name, folder):
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     resources = {"metadata": {"path": str(folder)}}
-    NotebookClient(notebook, timeout=600, kernel_name="python3", resources=resources).execute()
+    nbclient.NotebookClient(
+        notebook, timeout=600, kernel_name="python3", resources=resources
+    ).execute()
     return notebook
 
 
+@pytest.mark.slow  # trains
 def test_quickstart_runs(tmp_path):
     notebook = execute("quickstart", tmp_path)
     text = printed(notebook)
@@ -91,6 +95,7 @@ def test_quickstart_runs(tmp_path):
     assert (tmp_path / "digits_w2a2" / "manifest.json").is_file()
 
 
+@pytest.mark.slow  # trains
 def test_your_own_model_runs(tmp_path):
     notebook = execute("your_own_model", tmp_path)
     text = printed(notebook)

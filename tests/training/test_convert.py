@@ -14,7 +14,7 @@ from n2uq_jax.training.convert import convert
 from n2uq_jax.training.evaluation import evaluate_workdir
 from tests.interop.networks import seeded
 
-torch = pytest.importorskip("torch")
+torch = pytest.importorskip("torch", reason="the extra torch is not installed")
 
 DIGITS = {"in_features": 1, "num_classes": 10, "width": 4}
 

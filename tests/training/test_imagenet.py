@@ -13,14 +13,16 @@ import sys
 
 import numpy as np
 import pytest
-import safetensors.torch
-import torch
-import torchvision
 from flax import nnx
 
 import n2uq_jax as n2uq
 from n2uq_jax.paths import by_path
 from n2uq_jax.workdir.metrics import read_metrics
+
+torch = pytest.importorskip("torch", reason="the extra torch is not installed")
+torchvision = pytest.importorskip("torchvision", reason="torchvision is not installed")
+
+pytestmark = pytest.mark.slow  # whole runs of ResNet-18 with a ResNet-101 as its teacher
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +31,9 @@ def start(imagenet_dir, tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
     torch.manual_seed(0)
     student = torchvision.models.resnet18().state_dict()
-    safetensors.torch.save_file(student, folder / "resnet18.safetensors")
+    from safetensors.torch import save_file
+
+    save_file(student, folder / "resnet18.safetensors")
     teacher = torchvision.models.resnet101()
     torch.nn.init.normal_(teacher.fc.weight, std=1e-4)  # or its softmax names one class for all
     torch.save(teacher.state_dict(), folder / "resnet101.pth")

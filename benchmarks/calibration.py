@@ -2,7 +2,7 @@
 
 Needs a float network that was trained on the same data:
 
-    python -m n2uq_jax.main --config configs/fashion_mnist_w2a2.py --workdir runs/fashion
+    n2uq train --config configs/fashion_mnist_w2a2.py --workdir runs/fashion
     python benchmarks/calibration.py --workdir runs/fashion
 
 5,000 training images, drawn with a fixed seed, are held out of calibration and of the epoch.

@@ -1,6 +1,6 @@
 """A 2-bit ResNet-8 on scikit-learn's 8x8 digits: the quickstart.
 
-Command: python -m n2uq_jax.main --config configs/digits_w2a2.py --workdir runs/digits_w2a2
+Command: n2uq train --config configs/digits_w2a2.py --workdir runs/digits_w2a2
 Hardware: any machine; two CPU cores are enough.
 Expected: see the README.
 """

@@ -1,6 +1,6 @@
 """A 2-bit ResNet-14 on Fashion-MNIST's 60,000 images.
 
-Command: python -m n2uq_jax.main --config configs/fashion_mnist_w2a2.py --workdir runs/fashion
+Command: n2uq train --config configs/fashion_mnist_w2a2.py --workdir runs/fashion
 Data: Debian's package dataset-fashion-mnist, or --config.data.dir=FOLDER with its four IDX files.
 Hardware: two CPU cores, less than an hour. On a GPU: not measured yet.
 Measured: 91.53 % float, 91.20 % 2-bit.

@@ -1,7 +1,7 @@
 """MobileNetV2 with 2-bit weights and activations on ImageNet.
 
 Command (DIR: where TFDS prepared imagenet2012):
-  python -m n2uq_jax.main --config configs/mobilenet_v2_w2a2.py --config.data.dir=DIR
+  n2uq train --config configs/mobilenet_v2_w2a2.py --config.data.dir=DIR
 Hardware: eight GPUs or a TPU host; hours: not measured yet.
 Top-1: not in the paper; here: not measured yet.
 """

@@ -1,7 +1,7 @@
 """ResNet-18 with 2-bit weights and activations and float shortcuts on ImageNet.
 
 Command (DIR: where TFDS prepared imagenet2012):
-  python -m n2uq_jax.main --config configs/resnet18_w2a2_float_shortcuts.py --config.data.dir=DIR
+  n2uq train --config configs/resnet18_w2a2_float_shortcuts.py --config.data.dir=DIR
 Hardware: eight GPUs or a TPU host; hours: not measured yet.
 Top-1: 69.7 in the paper; here: not measured yet.
 """

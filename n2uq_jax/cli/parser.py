@@ -34,7 +34,14 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)
 
     def error(self, message: str) -> NoReturn:
-        """Raises ``ValueError`` with the message."""
+        """Reports what is wrong.
+
+        Args:
+          message: what argparse says.
+
+        Raises:
+          ValueError: always.
+        """
         raise ValueError(message.removeprefix("argument "))
 
     def flags(self) -> list[str]:

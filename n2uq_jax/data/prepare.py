@@ -12,7 +12,12 @@ IMAGENET_TARS = ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar")
 
 
 def prepare_command(name: str, data_dir: str) -> str:
-    """The command that prepares `name` in `data_dir`, for messages."""
+    """Returns the command that prepares a data set, for messages.
+
+    Args:
+      name: a TFDS data set.
+      data_dir: where the prepared data set goes.
+    """
     name_part = "" if name == "imagenet2012" else f"--data {name} "
     manual_part = "--manual_dir TARS " if _is_imagenet(name) else ""
     return f"n2uq prepare {name_part}{manual_part}--data_dir {data_dir}"

@@ -93,7 +93,7 @@ BAD = [
     (f"{TRAIN} --config.stages=('last',)", "stages names 'last'"),
     (f"{TRAIN} --config.batch_norm=local", "batch_norm must be 'global' or 'per_device'"),
     (f"{TRAIN} --config.accumulate=3", "accumulate must divide batch_size=128, got 3"),
-    (f"{TRAIN} --config.data.name=digit", "digit"),
+    (f"{TRAIN} --config.data.name=digit", "data set 'digit' is not in|tensorflow_datasets"),
     (f"{TRAIN} --config.mesh.fsdp=3", "fsdp"),
     # Folders and files.
     (f"{TRAIN} --workdir full", "full holds files, but no config.json"),

@@ -12,6 +12,8 @@ from n2uq_jax import data
 from n2uq_jax.data.decode import decode_rgb
 from tests.data import tiny_imagenet as tiny
 
+pytest.importorskip("tensorflow_datasets", reason="the extra tfds is not installed")
+
 
 @pytest.fixture
 def imagenet(imagenet_dir):

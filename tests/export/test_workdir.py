@@ -87,32 +87,12 @@ def test_predict_reads_image_files(artifact, tmp_path):
     assert small[0][1] == pytest.approx(odds.max() / odds.sum(), rel=1e-4)
 
 
-def test_predict_crops_as_evaluation_does(tmp_path):
-    from n2uq_jax.data.crops import ResizeCenterCrop
-
-    pixels = np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)
-    path = tmp_path / "image.png"
-    Image.fromarray(pixels).save(path)
-    preprocessing = {
-        "resize_shorter_side": 37,
-        "center_crop": [32, 32],
-        "channels": "RGB",
-        "mean": [0.5, 0.4, 0.3],
-        "std": [0.2, 0.3, 0.4],
-    }
-    expected = ResizeCenterCrop(37, 32)(path.read_bytes()) / np.float32(255)
-    expected = (expected - np.float32([0.5, 0.4, 0.3])) / np.float32([0.2, 0.3, 0.4])
-    np.testing.assert_allclose(predict.read_image(str(path), preprocessing), expected, rtol=1e-6)
-
-
 def test_predict_says_what_is_wrong(artifact, tmp_path):
     (tmp_path / "notes.txt").write_text("no image")
     with pytest.raises(ValueError, match=r"notes.txt is no image"):
         predict.predict(artifact, [str(tmp_path / "notes.txt")])
     with pytest.raises(FileNotFoundError):
         predict.predict(artifact, [str(tmp_path / "absent.png")])
-    with pytest.raises(ValueError, match="does not say how to preprocess"):
-        predict.read_image(str(tmp_path / "absent.png"), None)
 
 
 def test_missing_workdir_and_taken_target(workdir, artifact, tmp_path):

@@ -9,7 +9,7 @@ from tests.export.networks import built, images
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    execution = pytest.importorskip("qonnx.core.onnx_exec")
+    execution = pytest.importorskip("qonnx.core.onnx_exec", reason="qonnx is not installed")
     from qonnx.core.modelwrapper import ModelWrapper
     from qonnx.transformation.infer_shapes import InferShapes
 

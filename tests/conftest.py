@@ -13,15 +13,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 import jax
 import pytest
 
-from tests.skips import (
-    pytest_addoption as pytest_addoption,
-)
-from tests.skips import (
-    pytest_make_collect_report as pytest_make_collect_report,
-)
-from tests.skips import (
-    pytest_runtest_makereport as pytest_runtest_makereport,
-)
+pytest_plugins = ["tests.skips", "pytester"]
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -1,8 +1,6 @@
 """Training curves: loss and accuracy over the epochs of every stage."""
 
-import json
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +20,7 @@ from n2uq_jax.report.style import (
     new_figure,
     style_axes,
 )
+from n2uq_jax.workdir.metrics import read_metrics
 
 Curve = dict[str, np.ndarray]
 """The columns of one stage and kind, and step, ordered by step."""
@@ -32,40 +31,25 @@ COLUMNS = ("epoch", "loss", "top1", "top5")
 def read_curves(path: str | os.PathLike[str]) -> dict[str, dict[str, Curve]]:
     """Reads a run's metrics.
 
-    A run that was resumed repeats steps; their last line counts. A last line that was cut off in
-    writing is left out.
+    A run that was resumed repeats steps; their last line counts.
 
     Args:
-      path: a ``metrics.jsonl``: one JSON object a line with stage, kind (``"train"`` or
-        ``"eval"``), step (within the stage), epoch, loss, top1 and top5.
+      path: a ``metrics.jsonl``, whose lines have stage, kind (``"train"`` or ``"eval"``), step
+        (within the stage), epoch, loss, top1 and top5.
 
     Returns:
-      For each stage, in the order of the file, a curve by kind.
+      For each stage, in the order of the file, a curve by kind; NaN for what a line has not, or
+      was not finite.
 
     Raises:
       FileNotFoundError: if there is no such file.
-      ValueError: if a line is not such an object; the message names it.
+      ValueError: if a line is damaged; the message names it.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"No metrics at {path}: has this run logged anything yet?")
-    lines = path.read_text().split("\n")
     rows: dict[str, dict[str, dict[int, Any]]] = {}
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            # A number that was not finite is stored as null.
-            values = [np.nan if row[name] is None else float(row[name]) for name in COLUMNS]
-            steps = rows.setdefault(row["stage"], {}).setdefault(row["kind"], {})
-            steps[int(row["step"])] = values
-        except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-            if number == len(lines):
-                break
-            raise ValueError(
-                f"{path}, line {number}, is not a line of metrics: {error!r}"
-            ) from None
+    for row in read_metrics(path):
+        # A number that was not finite is stored as null.
+        values = [np.nan if row.get(name) is None else row[name] for name in COLUMNS]
+        rows.setdefault(row["stage"], {}).setdefault(row["kind"], {})[row["step"]] = values
     return {
         stage: {kind: _curve(steps) for kind, steps in kinds.items()}
         for stage, kinds in rows.items()

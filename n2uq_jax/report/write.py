@@ -1,6 +1,5 @@
 """The report of a run, from its workdir."""
 
-import contextlib
 import os
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from n2uq_jax.report.curves import read_curves
 from n2uq_jax.report.figures import write_figures
 from n2uq_jax.report.size import model_bytes
 from n2uq_jax.workdir.config_json import read_workdir
-from n2uq_jax.workdir.model import load, make_model, open_dataset
+from n2uq_jax.workdir.model import load, make_model, open_dataset, precision
 
 
 def write_report(
@@ -45,8 +44,7 @@ def write_report(
     console = console or Console()
     contents = read_workdir(workdir)
     console.print(stage_table(contents, workdir / "metrics.jsonl"))
-    precision = jax.enable_x64(True) if contents["config"]["x64"] else contextlib.nullcontext()
-    with precision:
+    with precision(contents["config"]["x64"]):
         model = load(workdir)
         try:
             sample = _sample(contents, data_dir)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
 
 
 def default_config() -> ConfigDict:
@@ -10,6 +11,9 @@ def default_config() -> ConfigDict:
 
     A config file calls this in its ``get_config()`` and changes what it needs; the command line
     changes the rest: ``--config.batch_size=256``.
+
+    A field that is None until it is given a value has a type nevertheless, so that the command line
+    can set it; ``--config.FIELD=None`` takes the value away.
 
     Returns:
       The configuration; a misspelt field raises an error.
@@ -29,9 +33,9 @@ def default_config() -> ConfigDict:
 
     config.data = ConfigDict()
     config.data.name = "digits"
-    config.data.dir = ""  # of an IDX folder, or where TFDS keeps its data sets
-    config.data.image_size = 0  # pixels a side; 0: the data set's own
-    config.data.crop_padding = -1  # pixels of random shift; -1: the data set's own
+    config.data.dir = placeholder(str)  # an IDX folder, or where TFDS keeps its data sets
+    config.data.image_size = placeholder(int)  # pixels a side; None: the data set's own
+    config.data.crop_padding = placeholder(int)  # of random shift; None: the data set's own
     config.data.flip = False  # mirror half of the training images
     config.data.num_workers = 0  # decoding processes beside each training process
     config.data.prefetch = 2  # batches on their way to the devices
@@ -43,7 +47,7 @@ def default_config() -> ConfigDict:
     config.batch_norm = "global"  # or "per_device", as the authors ran it
 
     config.mesh = ConfigDict()
-    config.mesh.data = -1  # devices along the data axis; -1: all that are left
+    config.mesh.data = placeholder(int)  # devices along the data axis; None: all that are left
     config.mesh.fsdp = 1  # devices that parameters and optimizer state are spread over
     config.mesh.slices = 1  # TPU slices, joined along the data axis
 
@@ -51,11 +55,11 @@ def default_config() -> ConfigDict:
     config.float = stage_config(quantized=False)
     config.quantized = stage_config(quantized=True, init="float", teacher="float")
 
-    config.checkpoint_every = 0  # steps; 0: every epoch
+    config.checkpoint_every = placeholder(int)  # steps; None: every epoch
     config.keep_checkpoints = 2  # newest ones, beside the best
     config.log_every = 50  # steps
     config.eval_every = 1  # epochs
-    config.profile_steps = (0, 0)  # first and last step of a profile; (0, 0): none
+    config.profile_steps = placeholder(tuple)  # first and last step of a profile
     config.figures = True
     config.export = False  # end with the integer model in WORKDIR/artifact, proven and evaluated
     return config.lock()
@@ -79,13 +83,13 @@ def stage_config(*, quantized: bool, **changes: Any) -> ConfigDict:
     stage.schedule = "linear"  # to 0; or "linear_per_epoch", "cosine", "constant"
     stage.warmup_epochs = 0.0
     stage.weight_decay = 0.0  # decoupled, of kernels alone
-    # Where parameters come from: "" for random ones, an earlier stage, a workdir, or a file of
+    # Where parameters come from: None for random ones, an earlier stage, a workdir, or a file of
     # torchvision's or the authors' weights, or such as "hf://timm/resnet18.tv_in1k".
-    stage.init = ""
-    # Whose softmax is the target: "" for labels, an earlier stage, or a network of models.create
-    # such as "torchvision/resnet101" with its weights below.
-    stage.teacher = ""
-    stage.teacher_weights = ""
+    stage.init = placeholder(str)
+    # Whose softmax is the target: None for labels, an earlier stage, a workdir, or a network of
+    # models.create such as "torchvision/resnet101" with its weights below.
+    stage.teacher = placeholder(str)
+    stage.teacher_weights = placeholder(str)
     stage.label_weight = 0.0  # share of the labels' cross-entropy beside a teacher's
     stage.label_smoothing = 0.0
     stage.temperature = 1.0

@@ -29,7 +29,7 @@ def convert(
     w_bits: int | None,
     a_bits: int | None,
     data: str = "imagenet2012",
-    data_dir: str = "",
+    data_dir: str | None = None,
 ) -> None:
     """Writes a workdir that holds the network of a PyTorch checkpoint.
 
@@ -92,7 +92,7 @@ def _config(
     w_bits: int | None,
     a_bits: int | None,
     data: str,
-    data_dir: str,
+    data_dir: str | None,
 ) -> ConfigDict:
     config = default_config()
     config.model.name = arch
@@ -110,7 +110,7 @@ def _config(
         config.model.a_bits = a_bits
     config.stages = (stage,)
     config[stage].init = str(checkpoint)
-    config[stage].teacher = ""
+    config[stage].teacher = None
     config[stage].epochs = 0.0
     return config
 

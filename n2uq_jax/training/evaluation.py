@@ -1,56 +1,59 @@
-"""Evaluation on every image of a data set, each exactly once."""
+"""Evaluation of a network on every image of a data set, each exactly once."""
 
-import contextlib
 import os
 from collections.abc import Callable
 
 import jax
-import numpy as np
+from flax import nnx
 from jax.sharding import Mesh
 
 from n2uq_jax import data
 from n2uq_jax.training import sharding
-from n2uq_jax.training.state import split_model
-from n2uq_jax.training.step import Batch, Pixels, make_eval_step
+from n2uq_jax.training.state import GraphDefs, split_model
+from n2uq_jax.training.step import Pixels, make_eval_step
+from n2uq_jax.workdir.accuracy import evaluate
 from n2uq_jax.workdir.config_json import read_workdir
-from n2uq_jax.workdir.model import load, open_dataset
+from n2uq_jax.workdir.model import load, open_dataset, precision
 
 
-def evaluate(
-    eval_step: Callable[[Batch], dict[str, jax.Array]],
+def make_evaluation(
+    graphdefs: GraphDefs,
     dataset: data.Dataset,
+    pixels: Pixels,
     batch_size: int,
     mesh: Mesh,
     *,
     num_workers: int = 0,
-) -> dict[str, float]:
-    """Averages weighted sums over the evaluation split.
+) -> Callable[[nnx.State, nnx.State], dict[str, float]]:
+    """Returns a function that evaluates parameters, on all devices of all processes.
 
     Args:
-      eval_step: gives the sums of a batch, and their ``count``.
+      graphdefs: the network's static halves.
       dataset: what to evaluate on.
+      pixels: normalization.
       batch_size: over all processes.
       mesh: the devices.
       num_workers: decoding processes.
 
     Returns:
-      Every sum but ``count``, divided by the number of images.
+      A function of parameters and batch statistics that are on the mesh; it returns ``loss``,
+      ``top1``, ``top5`` and the number of ``images``.
     """
-    batches = data.eval_batches(
-        dataset,
-        batch_size,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-        num_workers=num_workers,
-        copy=sharding.is_on_host(mesh),
-    )
-    sums = []
-    with data.Prefetch(batches, lambda batch: sharding.put_batch(mesh, batch)) as prefetch:
-        for batch in prefetch:
-            sums.append(eval_step(batch))
-    totals = {name: np.sum([s[name] for s in jax.device_get(sums)], axis=0) for name in sums[0]}
-    count = totals.pop("count")
-    return {name: float(total / count) for name, total in totals.items()}
+    eval_step = make_eval_step(graphdefs, pixels)
+
+    def evaluation(params: nnx.State, batch_stats: nnx.State) -> dict[str, float]:
+        batches = data.eval_batches(
+            dataset,
+            batch_size,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+            num_workers=num_workers,
+            copy=sharding.is_on_host(mesh),
+        )
+        with data.Prefetch(batches, lambda batch: sharding.put_batch(mesh, batch)) as prefetch:
+            return evaluate(lambda batch: eval_step(params, batch_stats, batch), prefetch)
+
+    return evaluation
 
 
 def evaluate_workdir(
@@ -77,7 +80,7 @@ def evaluate_workdir(
       FileNotFoundError: if the workdir, a checkpoint or the data set is missing.
     """
     config = read_workdir(workdir)["config"]
-    with jax.enable_x64(True) if config["x64"] else contextlib.nullcontext():
+    with precision(config["x64"]):
         model = load(workdir, stage=stage, best=best)
         dataset = open_dataset(config["data"], data_dir)
         mesh = sharding.make_mesh()
@@ -86,12 +89,12 @@ def evaluate_workdir(
         graphdefs, *state = split_model(model)
         params, batch_stats = (jax.device_put(part, sharding.spread(mesh, part)) for part in state)
         dtype = "float64" if config["x64"] else config["model"]["dtype"]
-        eval_step = make_eval_step(graphdefs, Pixels(dataset.mean, dataset.std, dtype))
-        metrics = evaluate(
-            lambda batch: eval_step(params, batch_stats, batch),
+        evaluation = make_evaluation(
+            graphdefs,
             dataset,
+            Pixels(dataset.mean, dataset.std, dtype),
             size,
             mesh,
             num_workers=config["data"]["num_workers"],
         )
-    return {**metrics, "images": len(dataset.evaluation)}
+        return evaluation(params, batch_stats)

@@ -17,12 +17,12 @@ from n2uq_jax.workdir.model import load
 logger = logging.getLogger(__name__)
 
 
-def initialize(model: nnx.Module, source: str, trained: Mapping[str, nnx.Module]) -> None:
+def initialize(model: nnx.Module, source: str | None, trained: Mapping[str, nnx.Module]) -> None:
     """Gives a network its first parameters.
 
     Args:
       model: changed in place.
-      source: "" to leave it as it is; the name of a trained stage; a workdir; or a file of
+      source: None to leave it as it is; the name of a trained stage; a workdir; or a file of
         torchvision's or the authors' weights, or hf:// and the name of a model on the Hugging Face
         hub.
       trained: networks of earlier stages, by name.
@@ -31,7 +31,7 @@ def initialize(model: nnx.Module, source: str, trained: Mapping[str, nnx.Module]
       ValueError: if the source's parameters do not fit.
       FileNotFoundError: if it is none of these.
     """
-    if not source:
+    if source is None:
         return
     if source in trained:
         copy_shared_state(trained[source], model)
@@ -90,16 +90,17 @@ def load_teacher(
       ValueError: if ``teacher_weights`` is missing or does not fit.
     """
     name, weights = settings.teacher, settings.teacher_weights
-    if not name:
+    if name is None:
         return None
     if name in trained:
         teacher = trained[name]
     elif (Path(name) / "config.json").is_file():
         teacher = load(name)
     else:
-        if not weights:
+        if weights is None:
             raise ValueError(
-                f"teacher_weights for {name!r} must be a file, or hf:// and a model's name; got ''."
+                f"teacher_weights for {name!r} must be a file, or hf:// and a model's name; "
+                "got None."
             )
         from n2uq_jax import interop
 

@@ -17,6 +17,7 @@ from rich.progress import (
 )
 
 from n2uq_jax.training.diagnostics import changed_share, make_diagnostics, make_weight_codes
+from n2uq_jax.training.profile import StepProfile
 from n2uq_jax.training.state import GraphDefs, TrainState
 
 if TYPE_CHECKING:
@@ -56,6 +57,12 @@ class StageLog:
         self._pending: list[tuple[int, dict[str, jax.Array]]] = []
         self.restart_clock()
 
+    def profile(self) -> StepProfile:
+        """Returns the profile that the configuration asks for, of the first process alone."""
+        writer = self._stage.writer
+        steps = None if writer is None else self._stage.config.profile_steps
+        return StepProfile(steps, None if writer is None else writer.board)
+
     def restart_clock(self) -> None:
         """Leaves out of the reported speed what came before."""
         self._started, self._waited, self._steps = time.perf_counter(), 0.0, 0
@@ -85,7 +92,6 @@ class StageLog:
         rate = float(self._schedule(step - 1))
         per_step = seconds / max(1, self._steps)
         values |= {
-            "epoch": step / self._stage.steps_per_epoch,
             "learning_rate": rate,
             "quantizer_learning_rate": rate * self._stage.settings.quantizer_lr_factor,
             "images_per_second": self._stage.config.batch_size / per_step,
@@ -99,9 +105,17 @@ class StageLog:
             if self._last_codes is not None:
                 values["changed_code_share"] = changed_share(self._last_codes, codes)
             self._last_codes = codes
-        if self._stage.writer is not None:
-            self._stage.writer.write(self._stage.name, "train", step, values)
+        self._write("train", step, values)
         self._stage.progress.update(
             self._task, status=f"loss {values['loss']:.3f}  top-1 {values['top1']:.1%}"
         )
         self.restart_clock()
+
+    def write_evaluation(self, step: int, metrics: dict[str, float]) -> None:
+        """Writes the line of an evaluation."""
+        self._write("eval", step, metrics)
+
+    def _write(self, kind: str, step: int, values: dict[str, float]) -> None:
+        if self._stage.writer is not None:
+            epoch = step / self._stage.steps_per_epoch
+            self._stage.writer.write(self._stage.name, kind, step, {"epoch": epoch, **values})

@@ -49,22 +49,3 @@ def classification_loss(
     soft_targets = jax.nn.softmax(teacher_logits / temperature)
     soft = optax.softmax_cross_entropy(logits / temperature, soft_targets).mean()
     return (1 - label_weight) * temperature**2 * soft + label_weight * hard
-
-
-def correct(logits: jax.Array, labels: jax.Array, k: int) -> jax.Array:
-    """Says for each example whether its label is among the k largest logits.
-
-    A label that ties with others needs room for all of them among the ``k``, so that a network
-    with constant logits is never right.
-
-    Args:
-      logits: shape ``(batch, classes)``.
-      labels: int32, shape ``(batch,)``.
-      k: 1 for top-1, 5 for top-5.
-
-    Returns:
-      Bool, shape ``(batch,)``; False where the label's logit is NaN.
-    """
-    own = jnp.take_along_axis(logits, labels[:, None], axis=-1)
-    as_large = (logits >= own).sum(-1)
-    return (as_large >= 1) & (as_large <= k)

@@ -8,6 +8,8 @@ from ml_collections import ConfigDict
 
 from n2uq_jax.nn import optimizer_labels
 
+SCHEDULES = ("linear", "linear_per_epoch", "cosine", "constant")
+
 
 def learning_rate_schedule(
     stage: ConfigDict, steps_per_epoch: int, total_steps: int
@@ -16,9 +18,10 @@ def learning_rate_schedule(
 
     Args:
       stage: with ``learning_rate``, ``schedule`` and ``warmup_epochs``. ``"linear"`` falls from
-        the learning rate to 0 over the stage; ``"linear_per_epoch"`` does so in one step an epoch
-        (in the last epoch it is 0, as in the authors' script); ``"cosine"`` follows half a cosine;
-        ``"constant"`` stays.
+        the learning rate to 0 over the stage; ``"linear_per_epoch"`` is
+        :math:`1 - e / E` of it in epoch ``e`` of ``E`` (in the last one it is 0, as in the authors'
+        script), where an epoch cut short counts as one and a single epoch keeps the whole rate;
+        ``"cosine"`` follows half a cosine; ``"constant"`` stays.
       steps_per_epoch: at least 1.
       total_steps: of the stage.
 
@@ -33,11 +36,11 @@ def learning_rate_schedule(
     if stage.schedule == "linear":
         decay = optax.linear_schedule(peak, 0.0, steps)
     elif stage.schedule == "linear_per_epoch":
-        epochs = max(1, round(total_steps / steps_per_epoch))
+        epochs = -(-total_steps // steps_per_epoch)
 
         def decay(step):
             epoch = (step + warmup) // steps_per_epoch + 1
-            return peak * (1 - epoch / epochs)
+            return peak * (1 - epoch / epochs) if epochs > 1 else peak
 
     elif stage.schedule == "cosine":
         decay = optax.cosine_decay_schedule(peak, steps)

@@ -2,6 +2,7 @@
 
 import signal
 from types import FrameType
+from typing import Any
 
 import jax
 from jax.experimental import multihost_utils
@@ -12,14 +13,15 @@ class Preempted(Exception):
 
 
 class Preemption:
-    """Watches for SIGTERM while in use as a context manager.
+    """Watches for SIGTERM while in use as a context manager, over all stages of a run.
 
     With several processes JAX's own watcher takes the signal and agrees on a step with all of them.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._received = False
-        self._previous = None
+        self._previous: Any = None
+        self._steps = 0
 
     def __enter__(self) -> "Preemption":
         if jax.process_count() == 1:
@@ -33,12 +35,13 @@ class Preemption:
     def _receive(self, signum: int, frame: FrameType | None) -> None:
         self._received = True
 
-    def reached(self, step: int) -> bool:
-        """Says whether to save and stop after this step; to be asked after every step.
+    def reached(self) -> bool:
+        """Says whether to save and stop; every process asks once after every step of every stage.
 
-        Args:
-          step: a number that grows by one from call to call, the same on all processes.
+        JAX wants steps that grow over the whole run, while those of a stage start anew, so the
+        steps of this run are counted here.
         """
+        self._steps += 1
         if jax.process_count() == 1:
             return self._received
-        return bool(multihost_utils.reached_preemption_sync_point(step))
+        return bool(multihost_utils.reached_preemption_sync_point(self._steps))

@@ -52,5 +52,5 @@ def imagenet(name: str, bits: int, *, quantize_downsample: bool = True) -> Confi
         stage.teacher_weights = "hf://timm/resnet101.tv_in1k"
     first = "float" if quantize_downsample else "quantized"
     config.stages = ("float", "quantized") if quantize_downsample else ("quantized",)
-    config[first].init = _STARTING_POINTS.get(name, "")
+    config[first].init = _STARTING_POINTS.get(name)
     return config

@@ -2,10 +2,8 @@
 
 import contextlib
 import dataclasses
-import logging
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from ml_collections import ConfigDict
@@ -15,17 +13,16 @@ from rich.table import Table
 from n2uq_jax import data
 from n2uq_jax.report.size import model_bytes
 from n2uq_jax.training import sharding
-from n2uq_jax.training.checks import check_config
+from n2uq_jax.training.checks import check_config, check_fit
 from n2uq_jax.training.initialization import initialize, load_teacher
 from n2uq_jax.training.log import progress_bar
 from n2uq_jax.training.preemption import Preemption
 from n2uq_jax.training.stage import Stage, train_stage
+from n2uq_jax.workdir import processes
 from n2uq_jax.workdir.checkpoints import Checkpoints
-from n2uq_jax.workdir.config_json import open_workdir, read_workdir
+from n2uq_jax.workdir.config_json import open_workdir, read_workdir, without_sentinels
 from n2uq_jax.workdir.metrics import MetricsWriter
-from n2uq_jax.workdir.model import make_model, open_dataset
-
-logger = logging.getLogger(__name__)
+from n2uq_jax.workdir.model import make_model, open_dataset, precision
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,77 +58,59 @@ def train(
       NonFiniteLossError: if a loss is NaN or infinite.
       Preempted: after a SIGTERM, with a checkpoint saved.
     """
+    config = ConfigDict(without_sentinels(config.to_dict()))
     check_config(config)
     workdir = Path(workdir)
-    first = jax.process_index() == 0
+    first = processes.is_first()
     console = console or Console(quiet=not first)
-    precision = jax.enable_x64(True) if config.x64 else contextlib.nullcontext()
-    with precision, Preemption() as preemption:
+    with contextlib.ExitStack() as cleanup:
+        cleanup.enter_context(precision(config.x64))
+        preemption = cleanup.enter_context(Preemption())
         mesh = sharding.make_mesh(**config.mesh.to_dict())
         sharding.check_batch(mesh, "batch_size", config.batch_size, config.accumulate)
         sharding.check_batch(mesh, "eval_batch_size", config.eval_batch_size)
         dataset = open_dataset(config.data.to_dict())
-        if first:
-            open_workdir(workdir, config, dataset)
-        _wait_for_all("workdir")
-        writer = MetricsWriter(workdir) if first else None
+        check_fit(config, dataset)
+        processes.first_alone("workdir", lambda: open_workdir(workdir, config, dataset))
+        about = read_workdir(workdir)["dataset"]
+        writer = cleanup.enter_context(MetricsWriter(workdir)) if first else None
+        progress = cleanup.enter_context(progress_bar(console))
         results: list[StageResult] = []
         trained: dict[str, nnx.Module] = {}
-        try:
-            with progress_bar(console) as progress:
-                for name in config.stages:
-                    stage = Stage(
-                        name=name,
-                        config=config,
-                        dataset=dataset,
-                        mesh=mesh,
-                        checkpoints=Checkpoints(
-                            workdir / "checkpoints" / name, keep=config.keep_checkpoints
-                        ),
-                        writer=writer,
-                        progress=progress,
-                        preemption=preemption,
-                    )
-                    with contextlib.closing(stage.checkpoints):
-                        trained[name] = _prepare(stage, workdir, trained)
-                        teacher = load_teacher(stage.settings, trained, dataset, config)
-                        metrics = train_stage(stage, trained[name], teacher)
-                    results.append(StageResult(name, metrics, model_bytes(trained[name])))
-        finally:
-            if writer is not None:
-                writer.close()
+        for name in config.stages:
+            settings = config[name]
+            model = make_model(
+                config.model.to_dict(),
+                about,
+                quantized=settings.quantized,
+                seed=config.seed,
+                x64=config.x64,
+            )
+            initialize(model, settings.init, trained)
+            teacher = load_teacher(settings, trained, dataset, config)
+            checkpoints = Checkpoints(workdir / "checkpoints" / name, keep=config.keep_checkpoints)
+            with contextlib.closing(checkpoints):
+                stage = Stage(
+                    name, config, dataset, mesh, checkpoints, writer, progress, preemption
+                )
+                metrics = train_stage(stage, model, teacher)
+            trained[name] = model
+            results.append(StageResult(name, metrics, model_bytes(model)))
+        progress.stop()
         if first:
-            _finish(workdir, config, dataset, trained[config.stages[-1]], results, console)
+            console.print(summary(config, results))
+            if config.figures:
+                _draw(config, dataset, model, workdir, console)
         return results
 
 
-def _prepare(stage: Stage, workdir: Path, trained: dict[str, nnx.Module]) -> nnx.Module:
-    model = make_model(
-        stage.config.model.to_dict(),
-        read_workdir(workdir)["dataset"],
-        quantized=stage.settings.quantized,
-        seed=stage.config.seed,
-        x64=stage.config.x64,
-    )
-    initialize(model, stage.settings.init, trained)
-    return model
+def summary(config: ConfigDict, results: list[StageResult]) -> Table:
+    """Returns a table of the stages: accuracy, and size beside the largest network.
 
-
-def _wait_for_all(name: str) -> None:
-    if jax.process_count() > 1:
-        from jax.experimental import multihost_utils
-
-        multihost_utils.sync_global_devices(name)
-
-
-def _finish(
-    workdir: Path,
-    config: ConfigDict,
-    dataset: data.Dataset,
-    model: nnx.Module,
-    results: list[StageResult],
-    console: Console,
-) -> None:
+    Args:
+      config: of the run.
+      results: one a stage.
+    """
     table = Table(title=f"{config.model.name} on {config.data.name}")
     for column in ("network", "top-1", "top-5", "bytes", "smaller by"):
         table.add_column(column, justify="left" if column == "network" else "right")
@@ -146,11 +125,16 @@ def _finish(
             f"{r.model_bytes:,}",
             f"{largest / r.model_bytes:.1f}x",
         )
-    console.print(table)
-    if config.figures:
-        from n2uq_jax.report.figures import write_figures
+    return table
 
-        sample = next(data.eval_batches(dataset, config.eval_batch_size))["image"]
-        images = data.normalize(jnp.asarray(sample), dataset.mean, dataset.std)
-        for path in write_figures(model, workdir / "metrics.jsonl", images, workdir / "figures"):
-            console.print(f"wrote {path}", soft_wrap=True)
+
+def _draw(
+    config: ConfigDict, dataset: data.Dataset, model: nnx.Module, workdir: Path, console: Console
+) -> None:
+    # matplotlib takes a second to import, and not every run draws.
+    from n2uq_jax.report.figures import write_figures
+
+    sample = next(data.eval_batches(dataset, config.eval_batch_size))["image"]
+    images = data.normalize(jnp.asarray(sample), dataset.mean, dataset.std)
+    for path in write_figures(model, workdir / "metrics.jsonl", images, workdir / "figures"):
+        console.print(f"wrote {path}", soft_wrap=True)

@@ -14,11 +14,11 @@ BATCH = P(("data", "fsdp"))
 """The batch axis is split over every device."""
 
 
-def make_mesh(data: int = -1, fsdp: int = 1, slices: int = 1) -> Mesh:
+def make_mesh(data: int | None = None, fsdp: int = 1, slices: int = 1) -> Mesh:
     """Arranges all devices in a ``(data, fsdp)`` mesh.
 
     Args:
-      data: size of the data axis; -1 for whatever the other axis leaves.
+      data: size of the data axis; None for whatever the other axis leaves.
       fsdp: size of the axis that parameters and optimizer state are spread over.
       slices: number of TPU slices, which the data axis joins across the slower network. Where
         devices know of no slices, such as GPUs, each process stands for one.
@@ -32,7 +32,7 @@ def make_mesh(data: int = -1, fsdp: int = 1, slices: int = 1) -> Mesh:
     count = jax.device_count()
     if fsdp < 1 or slices < 1:
         raise ValueError(f"mesh.fsdp and mesh.slices must be positive, got {fsdp} and {slices}.")
-    if data == -1:
+    if data is None:
         data = count // fsdp
     if data * fsdp != count or data % slices:
         raise ValueError(

@@ -3,7 +3,6 @@
 import dataclasses
 import logging
 import time
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,12 +14,12 @@ from rich.progress import Progress
 
 from n2uq_jax import data
 from n2uq_jax.training import sharding
-from n2uq_jax.training.evaluation import evaluate
+from n2uq_jax.training.evaluation import make_evaluation
 from n2uq_jax.training.log import StageLog
 from n2uq_jax.training.optimizer import learning_rate_schedule, make_optimizer
 from n2uq_jax.training.preemption import Preempted, Preemption
-from n2uq_jax.training.state import GraphDefs, TrainState, create_state, split_model
-from n2uq_jax.training.step import Pixels, make_eval_step, make_train_step
+from n2uq_jax.training.state import TrainState, create_state, split_model
+from n2uq_jax.training.step import Pixels, make_train_step
 from n2uq_jax.workdir.checkpoints import Checkpoints
 from n2uq_jax.workdir.metrics import MetricsWriter
 
@@ -88,36 +87,104 @@ def train_stage(stage: Stage, model: nnx.Module, teacher: nnx.Module | None) -> 
       NonFiniteLossError: if the loss is NaN or infinite; the message names the step.
       Preempted: after a SIGTERM, with a checkpoint saved.
     """
+    config = stage.config
     graphdefs, params, batch_stats = split_model(model)
     schedule = learning_rate_schedule(stage.settings, stage.steps_per_epoch, stage.total_steps)
     optimizer = make_optimizer(stage.settings, schedule, params)
     state = create_state(params, batch_stats, optimizer)
     shardings = sharding.spread(stage.mesh, state)
-    state = jax.device_put(state, shardings)
-    start, state, data_state = _resume(stage, state)
-
-    evaluate_now = _evaluator(stage, graphdefs)
-    metrics: dict[str, float] = {}
+    start, state, data_state = _resume(stage, jax.device_put(state, shardings))
+    evaluate = make_evaluation(
+        graphdefs,
+        stage.dataset,
+        stage.pixels,
+        config.eval_batch_size,
+        stage.mesh,
+        num_workers=config.data.num_workers,
+    )
     if start >= stage.total_steps:
-        metrics = evaluate_now(state, start, write=False)
+        metrics = evaluate(state.params, state.batch_stats)
         _put_back(stage, model, state)
         return metrics
 
-    teacher_graphdef, teacher_state = None, None
-    if teacher is not None:
-        teacher_graphdef, teacher_state = nnx.split(teacher)
-        teacher_state = jax.device_put(teacher_state, sharding.replicated(stage.mesh))
-    step_function = make_train_step(
+    train_step = make_train_step(
         graphdefs,
         optimizer,
         stage.settings,
         stage.pixels,
-        teacher=teacher_graphdef,
-        accumulate=stage.config.accumulate,
-        batch_norm_groups=stage.mesh.size if stage.config.batch_norm == "per_device" else 1,
+        teacher=None if teacher is None else nnx.graphdef(teacher),
+        accumulate=config.accumulate,
+        batch_norm_groups=stage.mesh.size if config.batch_norm == "per_device" else 1,
         state_sharding=shardings,
     )
+    teacher_state = None
+    if teacher is not None:
+        teacher_state = jax.device_put(nnx.state(teacher), sharding.replicated(stage.mesh))
     log = StageLog(stage, graphdefs, schedule)
+    profile = log.profile()
+    save_every = config.checkpoint_every or stage.steps_per_epoch
+    eval_every = max(1, round(config.eval_every * stage.steps_per_epoch))
+    with _batches(stage, data_state) as batches:
+        for step in range(start + 1, stage.total_steps + 1):
+            waiting = time.perf_counter()
+            batch = next(batches)
+            waited = time.perf_counter() - waiting
+            profile.before(step)
+            state, measured = train_step(state, batch, teacher_state)
+            last = step == stage.total_steps
+            profile.after(step, measured, last=last)
+            log.add(step, measured, waited)
+            if step == start + 1:  # compilation is no part of the speed that is reported
+                jax.block_until_ready(measured)
+                log.restart_clock()
+
+            evaluating = last or step % eval_every == 0
+            preempted = stage.preemption.reached()
+            saving = evaluating or preempted or step % save_every == 0
+            if saving or step % config.log_every == 0:
+                log.write(step, state, batch)
+            if evaluating:
+                metrics = evaluate(state.params, state.batch_stats)
+                log.write_evaluation(step, metrics)
+            if saving:
+                items, position = _items(state), batches.get_state()
+                stage.checkpoints.save(step, items, position, metrics if evaluating else None)
+                log.restart_clock()
+            if preempted:
+                stage.checkpoints.wait()
+                raise Preempted(f"stage {stage.name}, step {step}")
+    stage.checkpoints.wait()
+    _put_back(stage, model, state)
+    return metrics
+
+
+def _items(state: TrainState) -> dict[str, Any]:
+    """Returns what a checkpoint holds; the network apart, for whoever wants nothing else."""
+    return {
+        "model": nnx.merge_state(state.params, state.batch_stats),
+        "optimizer": state.opt_state,
+    }
+
+
+def _resume(stage: Stage, state: TrainState) -> tuple[int, TrainState, dict[str, Any] | None]:
+    """Returns the step, state and data state to go on from."""
+    checkpoint = stage.checkpoints.restore(_items(state))
+    step = 0 if checkpoint is None else checkpoint.step
+    if stage.writer is not None:
+        names = tuple(stage.config.stages)
+        later = names[names.index(stage.name) + 1 :] if step < stage.total_steps else ()
+        stage.writer.rewind(stage.name, step, later)
+    if checkpoint is None:
+        return 0, state, None
+    logger.info("stage %s goes on after step %d", stage.name, step)
+    params, batch_stats = nnx.split_state(checkpoint.items["model"], nnx.Param, ...)
+    count = jax.device_put(np.asarray(step, np.int32), state.step.sharding)
+    state = TrainState(count, params, batch_stats, checkpoint.items["optimizer"])
+    return step, state, checkpoint.data
+
+
+def _batches(stage: Stage, state: dict[str, Any] | None) -> data.Prefetch:
+    """Reads this process's share of every batch and moves it to the devices ahead of time."""
     batches = data.train_batches(
         stage.dataset,
         stage.config.batch_size,
@@ -128,105 +195,13 @@ def train_stage(stage: Stage, model: nnx.Module, teacher: nnx.Module | None) -> 
         max_bad_records=stage.config.data.max_bad_records,
         copy=sharding.is_on_host(stage.mesh),
     )
-    if data_state is not None:
-        batches.set_state(data_state)
-    save_every = stage.config.checkpoint_every or stage.steps_per_epoch
-    eval_every = max(1, round(stage.config.eval_every * stage.steps_per_epoch))
-    first_profiled, last_profiled, profile = _profiled_steps(stage, start)
+    if state is not None:
+        batches.set_state(state)
     put = lambda batch: sharding.put_batch(stage.mesh, batch)  # noqa: E731
-    with data.Prefetch(batches, put, stage.config.data.prefetch) as prefetch:
-        for step in range(start + 1, stage.total_steps + 1):
-            waiting = time.perf_counter()
-            batch = next(prefetch)
-            waited = time.perf_counter() - waiting
-            if step == first_profiled:
-                jax.profiler.start_trace(profile)
-            state, measured = step_function(state, batch, teacher_state)
-            if step == last_profiled:
-                jax.block_until_ready(measured)
-                jax.profiler.stop_trace()
-            log.add(step, measured, waited)
-            if step == start + 1:  # compilation is no part of the speed that is reported
-                jax.block_until_ready(measured)
-                log.restart_clock()
-
-            last = step == stage.total_steps
-            evaluating = last or step % eval_every == 0
-            preempted = stage.preemption.reached(step)
-            saving = evaluating or preempted or step % save_every == 0
-            if saving or step % stage.config.log_every == 0:
-                log.write(step, state, batch)
-            if evaluating:
-                metrics = evaluate_now(state, step)
-            if saving:
-                stage.checkpoints.save(
-                    step,
-                    {
-                        "model": nnx.merge_state(state.params, state.batch_stats),
-                        "optimizer": state.opt_state,
-                    },
-                    prefetch.get_state(),
-                    metrics if evaluating else None,
-                )
-            if preempted and not last:
-                stage.checkpoints.wait()
-                raise Preempted(f"stage {stage.name}, step {step}")
-            if evaluating or saving:
-                log.restart_clock()
-    stage.checkpoints.wait()
-    _put_back(stage, model, state)
-    return metrics
-
-
-def _resume(stage: Stage, state: TrainState) -> tuple[int, TrainState, dict[str, Any] | None]:
-    """Returns the step, state and data state to go on from."""
-    like = {
-        "model": nnx.merge_state(state.params, state.batch_stats),
-        "optimizer": state.opt_state,
-    }
-    restored = stage.checkpoints.restore(like)
-    step = restored[0] if restored else 0
-    stage.checkpoints.discard_after(step)
-    if stage.writer is not None:
-        names = tuple(stage.config.stages)
-        later = names[names.index(stage.name) + 1 :] if step < stage.total_steps else ()
-        stage.writer.rewind(stage.name, step, later)
-    if restored is None:
-        return 0, state, None
-    logger.info("stage %s goes on after step %d", stage.name, step)
-    params, batch_stats = nnx.split_state(restored[1]["model"], nnx.Param, ...)
-    count = jax.device_put(np.asarray(step, np.int32), state.step.sharding)
-    return step, TrainState(count, params, batch_stats, restored[1]["optimizer"]), restored[2]
-
-
-def _evaluator(stage: Stage, graphdefs: GraphDefs) -> Callable[..., dict[str, float]]:
-    eval_step = make_eval_step(graphdefs, stage.pixels)
-
-    def evaluate_now(state: TrainState, step: int, write: bool = True) -> dict[str, float]:
-        metrics = evaluate(
-            lambda batch: eval_step(state.params, state.batch_stats, batch),
-            stage.dataset,
-            stage.config.eval_batch_size,
-            stage.mesh,
-            num_workers=stage.config.data.num_workers,
-        )
-        if write and stage.writer is not None:
-            epoch = step / stage.steps_per_epoch
-            stage.writer.write(stage.name, "eval", step, {"epoch": epoch, **metrics})
-        return metrics
-
-    return evaluate_now
+    return data.Prefetch(batches, put, stage.config.data.prefetch)
 
 
 def _put_back(stage: Stage, model: nnx.Module, state: TrainState) -> None:
     trained = nnx.merge_state(state.params, state.batch_stats)
     nnx.update(model, sharding.gather(stage.mesh, trained))
     model.eval()
-
-
-def _profiled_steps(stage: Stage, start: int) -> tuple[int, int, str]:
-    """Returns the first and last step to profile, 0 for none, and where to."""
-    first, last = stage.config.profile_steps
-    if stage.writer is None or not start < first <= stage.total_steps:
-        return 0, 0, ""
-    return first, min(last, stage.total_steps), stage.writer.profile_directory

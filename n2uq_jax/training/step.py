@@ -10,8 +10,9 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from n2uq_jax.data import normalize
-from n2uq_jax.training.losses import classification_loss, correct
+from n2uq_jax.training.losses import classification_loss
 from n2uq_jax.training.state import GraphDefs, TrainState, forward, forward_in_groups
+from n2uq_jax.workdir.accuracy import classification_sums, in_top_k
 
 Batch = dict[str, jax.Array]
 
@@ -84,8 +85,8 @@ def make_train_step(
         )
         metrics = {
             "loss": loss,
-            "top1": correct(logits, batch["label"], 1).astype(jnp.float32).mean(),
-            "top5": correct(logits, batch["label"], 5).astype(jnp.float32).mean(),
+            "top1": in_top_k(logits, batch["label"], 1).astype(jnp.float32).mean(),
+            "top5": in_top_k(logits, batch["label"], 5).astype(jnp.float32).mean(),
         }
         return loss, (batch_stats, metrics)
 
@@ -132,21 +133,13 @@ def make_eval_step(
 
     Returns:
       A function of parameters, batch statistics and a batch with ``image``, ``label`` and
-      ``weight`` (0 for padding); it returns weighted sums: ``loss``, ``top1``, ``top5`` and
-      ``count``.
+      ``weight`` (0 for padding); it returns
+      :func:`~n2uq_jax.workdir.accuracy.classification_sums`.
     """
 
     @jax.jit
     def eval_step(params, batch_stats, batch):
         logits, _ = forward(graphdefs.eval, params, batch_stats, pixels(batch["image"]))
-        logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-        weight = batch["weight"]
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
-        return {
-            "loss": (losses * weight).sum(),
-            "top1": (correct(logits, batch["label"], 1) * weight).sum(),
-            "top5": (correct(logits, batch["label"], 5) * weight).sum(),
-            "count": weight.sum(),
-        }
+        return classification_sums(logits, batch["label"], batch["weight"])
 
     return eval_step

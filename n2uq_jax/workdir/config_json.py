@@ -1,7 +1,9 @@
 """A workdir's ``config.json``: what was trained, on what."""
 
+import fnmatch
 import json
 import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +11,46 @@ from ml_collections import ConfigDict
 
 from n2uq_jax.data import Dataset
 
+CHANGEABLE = (
+    "checkpoint_every",
+    "data.dir",
+    "data.max_bad_records",
+    "data.num_workers",
+    "data.prefetch",
+    "eval_batch_size",
+    "eval_every",
+    "export",
+    "figures",
+    "keep_checkpoints",
+    "log_every",
+    "mesh.*",
+    "profile_steps",
+)
+"""Fields that may differ when a run goes on: they say where and how it runs, not what it computes.
+
+Devices sum in another order, so the last bits of a float32 run do depend on the mesh.
+"""
+
+_SENTINELS: dict[str, Any] = {
+    "data.dir": "",
+    "data.image_size": 0,
+    "data.crop_padding": -1,
+    "mesh.data": -1,
+    "checkpoint_every": 0,
+    "profile_steps": [0, 0],
+    "*.init": "",
+    "*.teacher": "",
+    "*.teacher_weights": "",
+}
+"""What version 0.1 wrote for None, and what an empty flag gives on the command line."""
+
 
 def open_workdir(workdir: Path, config: ConfigDict, dataset: Dataset) -> None:
     """Creates a workdir, or checks that it belongs to the same run.
 
     ``config.json`` holds the configuration and, under ``"dataset"``, what the network needs to
     know of its images: ``num_classes``, ``image_shape``, ``preprocessing``, ``class_names``.
+    Where a run goes on with other :data:`CHANGEABLE` fields, it holds these from then on.
 
     Args:
       workdir: the folder.
@@ -23,7 +59,7 @@ def open_workdir(workdir: Path, config: ConfigDict, dataset: Dataset) -> None:
 
     Raises:
       ValueError: if the folder holds a run with another configuration; the message names every
-        field that differs.
+        field that differs and may not.
     """
     wanted = {
         "config": json.loads(config.to_json()),
@@ -38,24 +74,37 @@ def open_workdir(workdir: Path, config: ConfigDict, dataset: Dataset) -> None:
     }
     path = workdir / "config.json"
     if path.exists():
-        found = _flat(read_workdir(workdir))
-        changed = [
-            f"{key} was {found.get(key)!r} and is now {value!r}"
-            for key, value in _flat(wanted).items()
-            if found.get(key) != value
-        ]
-        if changed:
+        refused = differences(read_workdir(workdir), wanted)
+        if refused:
             raise ValueError(
-                f"workdir {workdir} holds a run with another configuration: {'; '.join(changed)}. "
+                f"workdir {workdir} holds a run with another configuration: {'; '.join(refused)}. "
                 "Choose another workdir, or the same configuration to resume."
             )
-        return
-    if workdir.exists() and any(workdir.iterdir()):
+    elif workdir.exists() and any(workdir.iterdir()):
         raise ValueError(
             f"workdir must be empty or hold a run; {workdir} holds files, but no config.json."
         )
     (workdir / "checkpoints").mkdir(parents=True, exist_ok=True)
     write_json(path, wanted)
+
+
+def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Lists the fields in which two ``config.json`` differ, without those that may.
+
+    Args:
+      found: what a workdir holds.
+      wanted: what is to be trained.
+
+    Returns:
+      A sentence a field, such as ``"config.seed was 0 and is now 1"``.
+    """
+    before, now = dict(_fields(found)), dict(_fields(wanted))
+    return [
+        f"{field} was {before.get(field)!r} and is now {now.get(field)!r}"
+        for field in now | before
+        if before.get(field) != now.get(field)
+        and not any(fnmatch.fnmatchcase(field, f"config.{name}") for name in CHANGEABLE)
+    ]
 
 
 def read_workdir(workdir: str | os.PathLike[str]) -> dict[str, Any]:
@@ -69,7 +118,11 @@ def read_workdir(workdir: str | os.PathLike[str]) -> dict[str, Any]:
 
     Raises:
       FileNotFoundError: if it is no workdir.
+<<<<<<< HEAD
       ValueError: if the file is damaged.
+=======
+      ValueError: if the file is not what a run wrote.
+>>>>>>> a0a9439 (Damage alone is damage: move it aside, decide together, read without waiting for others)
     """
     path = Path(workdir) / "config.json"
     if not path.is_file():
@@ -77,9 +130,38 @@ def read_workdir(workdir: str | os.PathLike[str]) -> dict[str, Any]:
             f"workdir must be a folder that n2uq train wrote, but {path} does not exist."
         )
     try:
+<<<<<<< HEAD
         return json.loads(path.read_text())
     except ValueError as error:
         raise ValueError(f"{path} is damaged: {error}") from error
+=======
+        contents = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}.") from error
+    for key in ("config", "dataset"):
+        if not isinstance(contents, dict) or not isinstance(contents.get(key), dict):
+            raise ValueError(f"{path} is damaged: it has no {key!r}.")
+    return {**contents, "config": without_sentinels(contents["config"])}
+
+
+def without_sentinels(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a configuration with None where an older one, or an empty flag, has another value.
+
+    Args:
+      config: nested dicts, whole or in part.
+    """
+
+    def clean(value: Any, field: str) -> Any:
+        if isinstance(value, Mapping):
+            return {key: clean(v, f"{field}.{key}" if field else key) for key, v in value.items()}
+        for pattern, sentinel in _SENTINELS.items():
+            plain = list(value) if isinstance(value, tuple) else value
+            if fnmatch.fnmatchcase(field, pattern) and plain == sentinel:
+                return None
+        return value
+
+    return clean(config, "")
+>>>>>>> a0a9439 (Damage alone is damage: move it aside, decide together, read without waiting for others)
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
@@ -95,11 +177,9 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     temporary.replace(path)
 
 
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(value, dict):
-        return {prefix: value}
-    return {
-        name: leaf
-        for key, child in value.items()
-        for name, leaf in _flat(child, f"{prefix}.{key}" if prefix else key).items()
-    }
+def _fields(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    if not isinstance(value, Mapping):
+        yield name, value
+        return
+    for key, child in value.items():
+        yield from _fields(child, f"{name}.{key}" if name else key)

@@ -13,15 +13,24 @@ class MetricsWriter:
 
     Args:
       workdir: gets ``metrics.jsonl`` and ``tensorboard/``.
+
+    Attributes:
+      board: the folder of TensorBoard's files.
     """
 
     def __init__(self, workdir: Path):
         from tensorboardX import SummaryWriter
 
-        self.profile_directory = str(workdir / "tensorboard")
+        self.board = workdir / "tensorboard"
         self._path = workdir / "metrics.jsonl"
         self._file = self._path.open("a")
-        self._board = SummaryWriter(str(workdir / "tensorboard"))
+        self._board = SummaryWriter(str(self.board))
+
+    def __enter__(self) -> "MetricsWriter":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
 
     def write(self, stage: str, kind: str, step: int, values: Mapping[str, float]) -> None:
         """Adds one line, and one point to each curve.
@@ -66,26 +75,33 @@ class MetricsWriter:
         self._board.close()
 
 
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Reads a ``metrics.jsonl``, passing over a last line that a kill has torn.
+def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """Reads a ``metrics.jsonl``, passing over a last line that has no end: a kill has torn it.
 
     Args:
-      path: the file.
+      path: the file: one JSON object a line, with ``stage``, ``kind`` and ``step``.
 
     Returns:
-      One dict a line; none if there is no file.
+      One dict a line.
 
     Raises:
-      ValueError: if a line before the last is no JSON.
+      FileNotFoundError: if there is no such file.
+      ValueError: if a whole line is no such object; the message names it.
     """
-    if not path.exists():
-        return []
-    lines = path.read_text().splitlines()
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"No metrics at {path}: has this run logged anything yet?")
+    *lines, torn = path.read_text().split("\n")
     measurements = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate([*lines, torn] if torn else lines, 1):
         try:
-            measurements.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            if number < len(lines):
-                raise ValueError(f"{path}, line {number} is no JSON: {line!r}") from error
+            row = json.loads(line)
+            if not {"stage", "kind", "step"} <= row.keys():
+                raise ValueError("it has no stage, kind or step")
+            measurements.append(row)
+        except (ValueError, AttributeError) as error:
+            if number <= len(lines):
+                raise ValueError(
+                    f"{path}, line {number}, is not a line of metrics: {error}"
+                ) from None
     return measurements

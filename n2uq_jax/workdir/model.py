@@ -1,9 +1,11 @@
 """The data set and the network that a workdir describes, and its trained network."""
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 
@@ -11,25 +13,31 @@ from n2uq_jax import models
 from n2uq_jax.data import Dataset
 from n2uq_jax.data import load as load_data
 from n2uq_jax.models.resnet import SMALL_DEPTHS
-from n2uq_jax.workdir.checkpoints import Checkpoints
-from n2uq_jax.workdir.config_json import read_workdir
+from n2uq_jax.workdir.checkpoints import read_checkpoint
+from n2uq_jax.workdir.config_json import read_workdir, without_sentinels
+
+
+def precision(x64: bool) -> contextlib.AbstractContextManager[Any]:
+    """Returns a context in which arrays are of float64 where a configuration says so."""
+    return jax.enable_x64(True) if x64 else contextlib.nullcontext()
 
 
 def open_dataset(settings: dict[str, Any], data_dir: str | None = None) -> Dataset:
     """Opens the data set that a configuration names.
 
     Args:
-      settings: the ``data`` part of a configuration.
+      settings: the ``data`` part of a configuration, of this version or an older one.
       data_dir: a folder that replaces the configured one.
 
     Returns:
       The data set.
     """
+    settings = without_sentinels({"data": settings})["data"]
     return load_data(
         settings["name"],
-        data_dir=data_dir or settings["dir"] or None,
-        image_size=settings["image_size"] or None,
-        crop_padding=None if settings["crop_padding"] < 0 else settings["crop_padding"],
+        data_dir=data_dir or settings["dir"],
+        image_size=settings["image_size"],
+        crop_padding=settings["crop_padding"],
         flip=settings["flip"],
     )
 
@@ -102,13 +110,9 @@ def load(
             seed=config["seed"],
             x64=config["x64"],
         )
-        checkpoints = Checkpoints(directory, read_only=True)
-        try:
-            restored = checkpoints.restore({"model": nnx.state(model)}, best=best)
-        finally:
-            checkpoints.close()
-        if restored is not None:
-            nnx.update(model, restored[1]["model"])
+        checkpoint = read_checkpoint(directory, {"model": nnx.state(model)}, best=best)
+        if checkpoint is not None:
+            nnx.update(model, checkpoint.items["model"])
             model.eval()
             return model
     raise FileNotFoundError(f"workdir {workdir} has no checkpoint of {stage or 'any stage'}.")

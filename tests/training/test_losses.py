@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from n2uq_jax.training.losses import classification_loss, correct
+from n2uq_jax.training.losses import classification_loss
 
 RNG = np.random.default_rng(0)
 STUDENT = RNG.normal(size=(5, 4))
@@ -51,17 +51,3 @@ def test_the_teacher_gets_no_gradient_and_bfloat16_logits_are_summed_in_float32(
     )
     assert not gradient.any()
     assert classification_loss(student, LABELS).dtype == jnp.float32
-
-
-def test_top_k():
-    logits = jnp.array([[0.1, 0.4, 0.3, 0.2]] * 4)
-    labels = jnp.array([0, 1, 2, 3])
-    assert correct(logits, labels, 1).tolist() == [False, True, False, False]
-    assert correct(logits, labels, 3).tolist() == [False, True, True, True]
-    assert correct(logits, labels, 5).all()
-
-
-def test_constant_and_nan_logits_are_never_right():
-    labels = jnp.arange(10)
-    assert not correct(jnp.zeros((10, 10)), labels, 5).any()
-    assert not correct(jnp.full((10, 10), jnp.nan), labels, 5).any()

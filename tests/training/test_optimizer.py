@@ -12,8 +12,9 @@ from n2uq_jax.training.optimizer import learning_rate_schedule, make_optimizer
 
 def rates(steps_per_epoch=10, epochs=4, **changes):
     stage = stage_config(quantized=True, epochs=epochs, learning_rate=0.8, **changes)
-    schedule = learning_rate_schedule(stage, steps_per_epoch, steps_per_epoch * epochs)
-    return np.array([float(schedule(i)) for i in range(steps_per_epoch * epochs)])
+    total = round(steps_per_epoch * epochs)
+    schedule = learning_rate_schedule(stage, steps_per_epoch, total)
+    return np.array([float(schedule(i)) for i in range(total)])
 
 
 def test_linear_falls_to_zero_step_by_step():
@@ -23,6 +24,20 @@ def test_linear_falls_to_zero_step_by_step():
 def test_linear_per_epoch_is_the_authors_script():
     expected = 0.8 * np.repeat([3 / 4, 2 / 4, 1 / 4, 0.0], 10)
     np.testing.assert_allclose(rates(schedule="linear_per_epoch"), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "factors"),
+    [
+        (2.4, [2 / 3] * 10 + [1 / 3] * 10 + [0.0] * 4),
+        (1.5, [1 / 2] * 10 + [0.0] * 5),
+        (1.0, [1.0] * 10),  # with no later epoch there is nothing to fall to
+        (0.5, [1.0] * 5),
+    ],
+)
+def test_linear_per_epoch_counts_an_epoch_that_is_cut_short(epochs, factors):
+    values = rates(epochs=epochs, schedule="linear_per_epoch")
+    np.testing.assert_allclose(values, 0.8 * np.array(factors), atol=1e-6)
 
 
 def test_warmup_comes_first_and_the_decay_still_ends_at_zero():

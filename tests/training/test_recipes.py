@@ -45,4 +45,4 @@ def test_starting_points():
     assert (quantized.stages, floats.stages) == (("float", "quantized"), ("quantized",))
     assert (quantized.float.init, quantized.quantized.init) == (weights, "float")
     assert floats.quantized.init == weights
-    assert imagenet("mobilenet_v2", 4).float.init == ""
+    assert imagenet("mobilenet_v2", 4).float.init is None

@@ -3,7 +3,127 @@ import os
 
 import pytest
 
-from n2uq_jax.workdir.config_json import write_json
+from n2uq_jax import data
+from n2uq_jax.training.config import default_config
+from n2uq_jax.workdir.config_json import (
+    differences,
+    open_workdir,
+    read_workdir,
+    without_sentinels,
+    write_json,
+)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return data.load("digits")
+
+
+@pytest.fixture
+def workdir(tmp_path, digits):
+    open_workdir(tmp_path / "run", default_config(), digits)
+    return tmp_path / "run"
+
+
+def changed(**fields):
+    config = default_config()
+    config.update_from_flattened_dict({k.replace("__", "."): v for k, v in fields.items()})
+    return config
+
+
+def test_what_was_trained_on_what(workdir):
+    contents = read_workdir(workdir)
+    assert contents["config"] == json.loads(default_config().to_json())
+    assert contents["dataset"]["image_shape"] == [8, 8, 1]
+    assert contents["dataset"]["num_classes"] == 10
+    assert sorted(p.name for p in workdir.iterdir()) == ["checkpoints", "config.json"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"mesh__data": 2, "mesh__fsdp": 4, "mesh__slices": 2},
+        {"data__dir": "/elsewhere", "data__num_workers": 3, "data__prefetch": 9},
+        {"data__max_bad_records": 1, "eval_batch_size": 64, "eval_every": 3},
+        {"log_every": 7, "checkpoint_every": 5, "keep_checkpoints": 9},
+        {"figures": False, "export": True, "profile_steps": (1, 2)},
+    ],
+)
+def test_a_run_goes_on_where_and_how_it_likes(workdir, digits, fields):
+    config = changed(**fields)
+    open_workdir(workdir, config, digits)
+    assert read_workdir(workdir)["config"] == json.loads(config.to_json())
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("seed", 1, "config.seed was 0 and is now 1"),
+        ("x64", True, "config.x64 was False and is now True"),
+        ("batch_size", 64, "config.batch_size was 128 and is now 64"),
+        ("accumulate", 2, "config.accumulate was 1 and is now 2"),
+        ("batch_norm", "per_device", "config.batch_norm was 'global'"),
+        ("data__name", "idx", "config.data.name was 'digits'"),
+        ("data__crop_padding", 3, "config.data.crop_padding was None and is now 3"),
+        ("model__w_bits", 3, "config.model.w_bits was 2 and is now 3"),
+        ("stages", ("float",), r"config.stages was \['float', 'quantized'\]"),
+        ("float__epochs", 1.0, "config.float.epochs was 30.0 and is now 1.0"),
+        ("quantized__init", "x", "config.quantized.init was 'float' and is now 'x'"),
+    ],
+)
+def test_what_changes_the_result_is_refused_by_field(workdir, digits, field, value, message):
+    before = (workdir / "config.json").read_bytes()
+    with pytest.raises(ValueError, match=message):
+        open_workdir(workdir, changed(**{field: value}, log_every=7), digits)
+    assert (workdir / "config.json").read_bytes() == before
+
+
+def test_every_refused_field_is_listed_and_no_other():
+    found = {"config": {"seed": 0, "log_every": 1, "old": 5}, "dataset": {"num_classes": 10}}
+    wanted = {"config": {"seed": 1, "log_every": 2}, "dataset": {"num_classes": 9}}
+    assert differences(found, wanted) == [
+        "config.seed was 0 and is now 1",
+        "dataset.num_classes was 10 and is now 9",
+        "config.old was 5 and is now None",
+    ]
+
+
+def test_a_folder_with_other_files_is_left_alone(tmp_path, digits):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match=r"workdir must be empty or hold a run"):
+        open_workdir(tmp_path, default_config(), digits)
+    assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_an_older_config_file_means_the_same(workdir, digits):
+    """Version 0.1 wrote "", 0 and -1 where there is None now."""
+    contents = json.loads((workdir / "config.json").read_text())
+    config = contents["config"]
+    config["data"] |= {"dir": "", "image_size": 0, "crop_padding": -1}
+    config["mesh"]["data"] = -1
+    config |= {"checkpoint_every": 0, "profile_steps": [0, 0]}
+    config["float"] |= {"init": "", "teacher": "", "teacher_weights": ""}
+    config["quantized"]["teacher_weights"] = ""
+    (workdir / "config.json").write_text(json.dumps(contents))
+    assert read_workdir(workdir)["config"] == json.loads(default_config().to_json())
+    open_workdir(workdir, default_config(), digits)
+
+
+def test_only_sentinels_become_none():
+    config = {"data": {"dir": "a", "num_workers": 0}, "log_every": 0, "profile_steps": (0, 0)}
+    assert without_sentinels(config) == {**config, "profile_steps": None}
+
+
+@pytest.mark.parametrize("text", ["", '{"config": {', "[]", '{"config": {}}', "\ud800"])
+def test_a_damaged_file_is_named(workdir, text):
+    (workdir / "config.json").write_bytes(text.encode(errors="surrogatepass"))
+    with pytest.raises(ValueError, match=r"run/config.json is damaged"):
+        read_workdir(workdir)
+
+
+def test_no_workdir_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"workdir must be a folder .* does not exist"):
+        read_workdir(tmp_path / "nothing")
 
 
 def test_json_is_written_whole_or_not_at_all(tmp_path):

@@ -34,15 +34,42 @@ def test_rewinding_drops_what_came_after_the_checkpoint(writer, tmp_path):
     assert kept == [("float", 1), ("float", 2)]
 
 
-def test_a_torn_last_line_is_passed_over_and_another_is_an_error(tmp_path):
+def line(**values):
+    return json.dumps({"stage": "float", "kind": "train", "step": 1, **values}) + "\n"
+
+
+def test_a_torn_last_line_is_passed_over(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    line = json.dumps({"stage": "float", "step": 1})
-    path.write_text(line + '\n{"stage": "fl')
-    assert read_metrics(path) == [{"stage": "float", "step": 1}]
-    path.write_text("{torn\n" + line + "\n")
-    with pytest.raises(ValueError, match="line 1 is no JSON"):
+    path.write_text(line(loss=1.5) + line(step=2)[:-20])
+    (row,) = read_metrics(path)
+    assert row == {"stage": "float", "kind": "train", "step": 1, "loss": 1.5}
+    path.write_text(line() + line(step=2)[:-1])  # whole, but for its end
+    assert [row["step"] for row in read_metrics(path)] == [1, 2]
+
+
+@pytest.mark.parametrize("bad", ["{torn\n", '{"stage": "float"}\n', "[1, 2]\n", "\n"])
+def test_a_damaged_line_is_named_wherever_it_is(tmp_path, bad):
+    path = tmp_path / "metrics.jsonl"
+    for text in (line() + bad, line() + bad + line(step=2)):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=r"metrics.jsonl, line 2, is not a line of metrics"):
+            read_metrics(path)
+
+
+def test_an_empty_file_has_no_measurements_and_no_file_is_an_error(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    with pytest.raises(FileNotFoundError, match=r"No metrics at .*metrics\.jsonl"):
         read_metrics(path)
+    path.touch()
+    assert read_metrics(path) == []
 
 
-def test_no_file_means_no_measurements(tmp_path):
-    assert read_metrics(tmp_path / "metrics.jsonl") == []
+def test_a_run_that_was_killed_while_it_wrote_goes_on(tmp_path):
+    with MetricsWriter(tmp_path) as writer:
+        writer.write("float", "train", 1, {})
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write(line(step=2)[:-20])
+    with MetricsWriter(tmp_path) as writer:
+        writer.rewind("float", 1)
+        writer.write("float", "train", 2, {})
+    assert [row["step"] for row in read_metrics(tmp_path / "metrics.jsonl")] == [1, 2]

@@ -26,6 +26,7 @@ def predict(
       ValueError: if a file is no image, or the artifact does not say how to preprocess one.
     """
     from n2uq_jax.export.artifact.folder import load_artifact
+    from n2uq_jax.workdir.accuracy import ranked
 
     artifact = load_artifact(directory)
     names = artifact.manifest["class_names"]
@@ -34,7 +35,7 @@ def predict(
         image = read_image(path, artifact.manifest["preprocessing"])
         logits = np.asarray(artifact(image[None]), np.float64)[0]
         odds = np.exp(logits - logits.max())
-        likeliest = np.argsort(-odds, kind="stable")[:top]
+        likeliest = ranked(logits, top)
         results.append(
             [(names[i] if names else f"class {i}", float(odds[i] / odds.sum())) for i in likeliest]
         )

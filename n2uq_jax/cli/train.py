@@ -64,10 +64,13 @@ def run(arguments: argparse.Namespace) -> None:
         if first:
             print(f"Stopped by SIGTERM after saving {preempted}. The same command goes on there.")
         return
-    if config.export and first:
+    if config.export:
         from n2uq_jax.export.workdir import export_and_evaluate
+        from n2uq_jax.workdir.processes import first_alone
 
-        print(export_and_evaluate(workdir, workdir / "artifact"))
+        verdict = first_alone("export", lambda: export_and_evaluate(workdir, workdir / "artifact"))
+        if first:
+            print(verdict)
 
 
 def _start_jax(arguments: argparse.Namespace) -> None:

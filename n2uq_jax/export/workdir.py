@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -12,6 +13,7 @@ from n2uq_jax import data
 from n2uq_jax.export.artifact.folder import check_target, load_artifact
 from n2uq_jax.export.exported import Exported, export_model
 from n2uq_jax.export.progress import Progress, silent
+from n2uq_jax.workdir.accuracy import classification_sums, evaluate
 from n2uq_jax.workdir.config_json import read_workdir
 from n2uq_jax.workdir.model import load, open_dataset
 
@@ -104,7 +106,7 @@ def evaluate_artifact(
       batch_size: images at a time; None for 100.
 
     Returns:
-      ``top1``, ``top5`` and the number of ``images``.
+      ``loss``, ``top1``, ``top5`` and the number of ``images``.
 
     Raises:
       FileNotFoundError: if the artifact or the data set is missing.
@@ -115,15 +117,12 @@ def evaluate_artifact(
     if source is None:
         raise ValueError(f"artifact {directory} was not exported from a workdir: it has no data.")
     dataset = open_dataset(source["data"], data_dir)
-    right = {1: 0.0, 5: 0.0}
-    count = 0.0
-    for batch in _batches(dataset, batch_size or 100, len(dataset.evaluation)):
-        ranked = np.argsort(-np.asarray(artifact(batch["image"])), axis=-1, kind="stable")
-        hits = ranked == batch["label"][:, None]
-        for k in right:
-            right[k] += float((hits[:, :k].any(1) * batch["weight"]).sum())
-        count += float(batch["weight"].sum())
-    return {"top1": right[1] / count, "top5": right[5] / count, "images": int(count)}
+
+    def sums(batch: dict[str, Any]) -> dict[str, jax.Array]:
+        logits = jnp.asarray(artifact(batch["image"]))
+        return classification_sums(logits, batch["label"], batch["weight"])
+
+    return evaluate(sums, _batches(dataset, batch_size or 100, len(dataset.evaluation)))
 
 
 def _batches(dataset: data.Dataset, batch_size: int, images: int) -> Iterator[dict[str, Any]]:

@@ -118,11 +118,7 @@ def read_workdir(workdir: str | os.PathLike[str]) -> dict[str, Any]:
 
     Raises:
       FileNotFoundError: if it is no workdir.
-<<<<<<< HEAD
-      ValueError: if the file is damaged.
-=======
       ValueError: if the file is not what a run wrote.
->>>>>>> a0a9439 (Damage alone is damage: move it aside, decide together, read without waiting for others)
     """
     path = Path(workdir) / "config.json"
     if not path.is_file():
@@ -130,11 +126,6 @@ def read_workdir(workdir: str | os.PathLike[str]) -> dict[str, Any]:
             f"workdir must be a folder that n2uq train wrote, but {path} does not exist."
         )
     try:
-<<<<<<< HEAD
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
-=======
         contents = json.loads(path.read_text())
     except ValueError as error:
         raise ValueError(f"{path} is damaged: {error}.") from error
@@ -161,7 +152,6 @@ def without_sentinels(config: Mapping[str, Any]) -> dict[str, Any]:
         return value
 
     return clean(config, "")
->>>>>>> a0a9439 (Damage alone is damage: move it aside, decide together, read without waiting for others)
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:

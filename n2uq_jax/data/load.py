@@ -76,6 +76,10 @@ def _in_memory(
     train, evaluation = splits
     height, width, channels = train.images.shape[1:]
     size = (height, width) if image_size is None else (image_size, image_size)
+    if padding >= min(size):
+        raise ValueError(
+            f"crop_padding: {padding}, expected less than the {min(size)} pixels of an image"
+        )
     mean, std = pixel_statistics(train.images)
     return Dataset(
         name=name,

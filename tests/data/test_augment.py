@@ -26,10 +26,13 @@ def test_all_shifts_and_only_shifts_occur(flip):
     assert seen == {move.tobytes() for move in moves}
 
 
-def test_same_generator_same_image():
+def test_the_generator_decides_and_nothing_else():
     transform = PadAndCrop((4, 3), padding=2, flip=True)
-    first, again = (transform(IMAGE, np.random.default_rng(5)) for _ in range(2))
+    seeds = range(20)
+    first, again = ([transform(IMAGE, np.random.default_rng(s)) for s in seeds] for _ in range(2))
     np.testing.assert_array_equal(first, again)
+    assert len({image.tobytes() for image in first}) > 10
+    np.testing.assert_array_equal(IMAGE, np.arange(1, 13).reshape(4, 3, 1))
 
 
 def test_resize_keeps_size_and_constants():

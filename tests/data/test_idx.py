@@ -56,6 +56,7 @@ IMAGES = encode(np.zeros((6, 5, 4)))
         (IMAGES[:-1], r"header announces shape \(6, 5, 4\), that is 120 values, but 119 follow"),
         (IMAGES + b"\x00", "but 121 follow"),
     ],
+    ids=["empty", "other type", "no idx", "torn header", "torn", "too long"],
 )
 def test_damaged_file_is_named(tmp_path, content, message):
     path = tmp_path / "train-images-idx3-ubyte"
@@ -65,10 +66,11 @@ def test_damaged_file_is_named(tmp_path, content, message):
     assert str(path) in str(error.value)
 
 
-@pytest.mark.parametrize("content", [gzip.compress(IMAGES)[:-12], b"not gzip at all"])
-def test_damaged_gzip_is_named(tmp_path, content):
+@pytest.mark.parametrize("damage", ["truncated", "no gzip"])
+def test_damaged_gzip_is_named(tmp_path, damage):
     path = tmp_path / "train-images-idx3-ubyte.gz"
-    path.write_bytes(content)
+    whole = gzip.compress(IMAGES)  # here, not in an id: it holds the time
+    path.write_bytes(whole[:-12] if damage == "truncated" else b"not gzip at all")
     with pytest.raises(ValueError, match=r"train-images-idx3-ubyte\.gz: not a whole gzip file"):
         read_idx(path)
 

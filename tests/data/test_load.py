@@ -53,6 +53,7 @@ def test_idx_and_its_options(tmp_path):
         ("idx", {}, "data_dir: None, expected the folder"),
         ("digits", {"image_size": 0}, "image_size: 0"),
         ("digits", {"crop_padding": -1}, "crop_padding: -1"),
+        ("digits", {"crop_padding": 8}, "crop_padding: 8, expected less than the 8 pixels"),
         ("imagenet2012", {"crop_padding": 4}, "crop_padding: 4, but 'imagenet2012'"),
     ],
 )

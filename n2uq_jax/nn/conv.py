@@ -9,7 +9,7 @@ from flax import nnx
 from n2uq_jax.arithmetic import quantized_conv
 from n2uq_jax.nn.quantized import map_codes
 from n2uq_jax.nn.windowed import WindowedLayer, padding_pairs, per_axis
-from n2uq_jax.quantizers import QArray, quantize_weight
+from n2uq_jax.quantizers import QArray
 
 
 class QuantConv(WindowedLayer, nnx.Conv):  # type: ignore[misc]
@@ -85,20 +85,24 @@ class QuantConv(WindowedLayer, nnx.Conv):  # type: ignore[misc]
             x = map_codes(lambda codes: jnp.pad(codes, pairs, mode=mode), x)
             padding = "VALID"
 
-        w = quantize_weight(self.kernel[...], self.w_bits)
-        if self.mask is not None:
-            mask = jnp.asarray(self.mask, w.codes.dtype)
-            w = map_codes(lambda codes: codes * mask, w)
         return self.multiply(
             quantized_conv,
             x,
-            w,
+            self.quantized_kernel(),
             strides=per_axis(self.strides, rank),
             padding=padding,
             input_dilation=per_axis(self.input_dilation, rank),
             kernel_dilation=dilation,
             groups=self.feature_group_count,
         )
+
+    def quantized_kernel(self) -> QArray:
+        """Returns the kernel as the convolution takes it, masked."""
+        w = super().quantized_kernel()
+        if self.mask is None:
+            return w
+        mask = jnp.asarray(self.mask, w.codes.dtype)
+        return map_codes(lambda codes: codes * mask, w)
 
 
 def _padding(padding, kernel_size, dilation):

@@ -64,20 +64,24 @@ class QuantConvTranspose(WindowedLayer, nnx.ConvTranspose):
     def convolve(self, x: QArray | jax.Array) -> jax.Array:
         """Returns the convolution of ``x`` of shape ``(batch, *spatial, in_features)``."""
         rank = len(self.kernel_size)
-        kernel = self.kernel[...]
-        if self.transpose_kernel:
-            kernel = jnp.flip(kernel, range(rank)).swapaxes(-1, -2)
         strides = per_axis(self.strides, rank)
         dilation = per_axis(self.kernel_dilation, rank)
         return self.multiply(
             quantized_conv,
             x,
-            quantize_weight(kernel, self.w_bits),
+            self.quantized_kernel(),
             strides=(1,) * rank,
             padding=_padding(self.padding, self.kernel_size, strides, dilation),
             input_dilation=strides,
             kernel_dilation=dilation,
         )
+
+    def quantized_kernel(self) -> QArray:
+        """Returns the kernel as the convolution takes it, turned round if it is transposed."""
+        kernel = self.kernel[...]
+        if self.transpose_kernel:
+            kernel = jnp.flip(kernel, range(len(self.kernel_size))).swapaxes(-1, -2)
+        return quantize_weight(kernel, self.w_bits)
 
 
 def _padding(padding, kernel_size, strides, dilation) -> list[tuple[int, int]]:

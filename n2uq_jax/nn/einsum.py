@@ -144,7 +144,7 @@ class QuantEinsum(QuantizedLayer, nnx.Einsum):
           TypeError: for a QArray where the layer has a quantizer of its own.
           ValueError: if the input's shape does not fit.
         """
-        letters, kernel, outputs = _spell_out(self.subscripts, inputs.ndim)
+        letters, _, outputs = _spell_out(self.subscripts, inputs.ndim)
         summed, features = self.subscripts.contracted, self.subscripts.features
         if len(letters) != inputs.ndim or self._sizes(summed) != tuple(
             inputs.shape[letters.index(c)] for c in summed
@@ -158,16 +158,20 @@ class QuantEinsum(QuantizedLayer, nnx.Einsum):
         shape = tuple(inputs.shape[letters.index(c)] for c in free)
         x, dtype = self.quantize_inputs(inputs)
         x = map_codes(lambda v: jnp.transpose(v, order).reshape(*shape, -1), x)
-
-        matrix = jnp.transpose(self.kernel[...], [kernel.index(c) for c in summed + features])
-        w = quantize_weight(matrix.reshape(math.prod(self._sizes(summed)), -1), self.w_bits)
-        y = self.multiply(quantized_matmul, x, w)
+        y = self.multiply(quantized_matmul, x, self.quantized_kernel())
         y = y.astype(dtype).reshape(*shape, *self._sizes(features))
         y = jnp.transpose(y, [(free + features).index(c) for c in outputs])
         if self.bias is None:
             return y
         broadcast = [self._sizes(c)[0] if c in features else 1 for c in outputs]
         return y + self.bias[...].astype(y.dtype).reshape(broadcast)
+
+    def quantized_kernel(self) -> QArray:
+        """Returns the kernel as the matrix that inputs are multiplied with."""
+        _, kernel, _ = self.subscripts
+        summed, features = self.subscripts.contracted, self.subscripts.features
+        matrix = jnp.transpose(self.kernel[...], [kernel.index(c) for c in summed + features])
+        return quantize_weight(matrix.reshape(math.prod(self._sizes(summed)), -1), self.w_bits)
 
 
 def _spell_out(subscripts: Subscripts, ndim: int) -> Subscripts:

@@ -7,7 +7,7 @@ from flax import nnx
 
 from n2uq_jax.arithmetic import quantized_matmul
 from n2uq_jax.nn.quantized import QuantizedLayer
-from n2uq_jax.quantizers import QArray, quantize_weight
+from n2uq_jax.quantizers import QArray
 
 
 class QuantLinear(QuantizedLayer, nnx.Linear):
@@ -56,6 +56,5 @@ class QuantLinear(QuantizedLayer, nnx.Linear):
                 f"inputs must have {self.in_features} features last, got shape {inputs.shape}."
             )
         x, dtype = self.quantize_inputs(inputs)
-        w = quantize_weight(self.kernel[...], self.w_bits)
-        y = self.multiply(quantized_matmul, x, w)
+        y = self.multiply(quantized_matmul, x, self.quantized_kernel())
         return self.add_bias(y.astype(dtype))

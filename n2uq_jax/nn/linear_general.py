@@ -93,6 +93,10 @@ class QuantLinearGeneral(QuantizedLayer, nnx.LinearGeneral):
         shape = tuple(inputs.shape[a] for a in free)
         x, dtype = self.quantize_inputs(inputs)
         x = map_codes(lambda v: jnp.transpose(v, (*free, *axes)).reshape(*shape, -1), x)
-        w = quantize_weight(self.kernel[...].reshape(math.prod(self.in_features), -1), self.w_bits)
-        y = self.multiply(quantized_matmul, x, w)
+        y = self.multiply(quantized_matmul, x, self.quantized_kernel())
         return self.add_bias(y.astype(dtype)).reshape(*shape, *self.out_features)
+
+    def quantized_kernel(self) -> QArray:
+        """Returns the kernel as the matrix that inputs are multiplied with."""
+        matrix = self.kernel[...].reshape(math.prod(self.in_features), -1)
+        return quantize_weight(matrix, self.w_bits)

@@ -12,7 +12,7 @@ from flax import nnx
 from n2uq_jax.arithmetic import Operands
 from n2uq_jax.arithmetic.exactness import check_operands
 from n2uq_jax.nn.activation import ActivationQuantizer
-from n2uq_jax.quantizers import QArray
+from n2uq_jax.quantizers import QArray, quantize_weight
 from n2uq_jax.quantizers.bits import check_bits
 
 HOOKS = (
@@ -170,6 +170,14 @@ class QuantizedLayer(nnx.Module):
     def call_float(self, x: jax.Array) -> jax.Array:
         """Returns what the float layer makes of ``x``, with the same kernel and bias."""
         return self.float_class.__call__(self, x)
+
+    def quantized_kernel(self) -> QArray:
+        """Returns the kernel as the layer's product takes it.
+
+        Returns:
+          Codes with the output channels on the last axis, and one scale for each of them.
+        """
+        return quantize_weight(self.kernel[...], self.w_bits)
 
     def quantize_inputs(self, inputs: jax.Array | QArray) -> tuple[QArray | jax.Array, jnp.dtype]:
         """Applies the input quantizer, if there is one.

@@ -1,9 +1,10 @@
 """How many bytes a network takes where it is stored for evaluation."""
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from n2uq_jax.nn import QuantConv, QuantLinear
+from n2uq_jax.nn import QuantizedLayer
 
 FLOAT_BYTES = 4
 """Bytes of a float32, whatever dtype training used."""
@@ -23,18 +24,23 @@ def model_bytes(model: nnx.Module) -> int:
     Returns:
       The number of bytes.
     """
-    w_bits = {
-        id(module.kernel): module.w_bits
+    layers = {
+        id(module.kernel): module
         for _, module in nnx.iter_modules(model)
-        if isinstance(module, QuantConv | QuantLinear)
+        if isinstance(module, QuantizedLayer)
     }
     total = 0
     for _, variable in nnx.iter_graph(model):
         if not isinstance(variable, nnx.Param | nnx.BatchStat):
             continue
-        if id(variable) in w_bits:
-            code_bits = variable.size * w_bits[id(variable)]
-            total += (code_bits + 7) // 8 + FLOAT_BYTES * variable.shape[-1]
+        if (layer := layers.get(id(variable))) is not None:
+            total += (variable.size * layer.w_bits + 7) // 8 + FLOAT_BYTES * _scales(layer)
         elif jnp.issubdtype(variable.dtype, jnp.floating):
             total += FLOAT_BYTES * variable.size
     return total
+
+
+def _scales(layer: QuantizedLayer) -> int:
+    """Returns how many scales a layer's kernel has, which may be an abstract one."""
+    graphdef, state = nnx.split(layer)
+    return jax.eval_shape(lambda s: nnx.merge(graphdef, s).quantized_kernel().scale, state).size

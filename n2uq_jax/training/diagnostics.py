@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from n2uq_jax.nn import QuantConv, QuantLinear, quantizer_inputs, quantizers
-from n2uq_jax.quantizers import effective_intervals, quantize_activation, quantize_weight
+from n2uq_jax.nn import QuantizedLayer, quantizer_inputs, quantizers
+from n2uq_jax.paths import path_name
+from n2uq_jax.quantizers import effective_intervals, quantize_activation
 from n2uq_jax.training.state import GraphDefs
 from n2uq_jax.training.step import Pixels
 
@@ -68,11 +69,9 @@ def make_weight_codes(
     def weight_codes(params, batch_stats):
         model = nnx.merge(graphdefs.eval, params, batch_stats)
         return {
-            "/".join(map(str, path)): (
-                (quantize_weight(m.kernel[...], m.w_bits).codes - 1) / 2
-            ).astype(jnp.int8)
-            for path, m in nnx.iter_modules(model)
-            if isinstance(m, QuantConv | QuantLinear)
+            path_name(path): ((layer.quantized_kernel().codes - 1) / 2).astype(jnp.int8)
+            for path, layer in nnx.iter_modules(model)
+            if isinstance(layer, QuantizedLayer)
         }
 
     return weight_codes

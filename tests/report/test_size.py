@@ -3,7 +3,14 @@ import pytest
 from flax import nnx
 
 from n2uq_jax.models import create
-from n2uq_jax.nn import BatchNorm, QuantConv, QuantLinear
+from n2uq_jax.nn import (
+    BatchNorm,
+    QuantConv,
+    QuantConvTranspose,
+    QuantEinsum,
+    QuantLinear,
+    QuantLinearGeneral,
+)
 from n2uq_jax.report.size import model_bytes
 
 
@@ -53,3 +60,19 @@ def test_a_quantized_network_against_its_float_twin():
     saved = sum(4 * k.size - k.size // 4 - 4 * k.shape[-1] for k in kernels)
     thresholds = 4 * 8 * (1 + 3 + 1 + 1)
     assert model_bytes(quantized) == model_bytes(twin) - saved + thresholds
+
+
+@pytest.mark.parametrize(
+    ("make", "weights", "scales"),
+    [
+        (lambda **o: QuantConvTranspose(2, 3, (2, 2), **o), 24, 3),
+        (lambda **o: QuantConvTranspose(3, 2, (2, 2), transpose_kernel=True, **o), 24, 2),
+        (lambda **o: QuantEinsum("bi,oi->bo", (5, 4), **o), 20, 5),
+        (lambda **o: QuantLinearGeneral((2, 3), (4, 5), axis=(-2, -1), **o), 120, 20),
+    ],
+    ids=["transposed", "transposed kernel", "einsum", "general"],
+)
+def test_every_quantized_layer_is_packed(rngs, make, weights, scales):
+    layer = make(w_bits=2, a_bits=None, rngs=rngs)
+    bias = 0 if layer.bias is None else layer.bias.size
+    assert model_bytes(layer) == weights // 4 + 4 * scales + 4 * bias

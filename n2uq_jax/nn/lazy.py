@@ -6,7 +6,14 @@ from flax import nnx
 
 
 def parameter_paths(model: nnx.Module) -> set[str]:
-    """Returns the "/"-joined path of every parameter that a model has now."""
+    """Lists the parameters and running statistics that a model has now.
+
+    Args:
+      model: any NNX module.
+
+    Returns:
+      Their "/"-joined paths.
+    """
     state = nnx.state(model, nnx.Any(nnx.Param, nnx.BatchStat))
     return {"/".join(map(str, path)) for path, _ in nnx.to_flat_state(state)}
 

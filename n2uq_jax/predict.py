@@ -25,7 +25,7 @@ def predict(
       FileNotFoundError: if the artifact or an image is missing.
       ValueError: if a file is no image, or the artifact does not say how to preprocess one.
     """
-    from n2uq_jax.export.artifact.folder import load_artifact
+    from n2uq_jax.export.artifact.artifact import load_artifact
     from n2uq_jax.workdir.accuracy import ranked
 
     artifact = load_artifact(directory)

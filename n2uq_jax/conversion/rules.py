@@ -72,26 +72,13 @@ class Rule:
         return self.w_bits is None
 
     def matches(self, path: str) -> bool:
-        """Whether the rule is about a layer.
-
-        Args:
-          path: the layer's "/"-joined path.
-
-        Returns:
-          Whether the whole path matches.
-        """
+        """Whether the rule is about the layer at ``path``."""
         return re.fullmatch(self.path, path) is not None
 
     def names(self, path: str) -> bool:
         """Whether the rule matches ``path`` and spells it out, as ``"conv1|conv2"`` does.
 
         A pattern such as ``".*"`` or ``"conv[0-9]"`` matches but does not name.
-
-        Args:
-          path: a layer's "/"-joined path.
-
-        Returns:
-          Whether it does.
         """
         spelled = rf"(?<![\w/]){re.escape(path)}(?![\w/])"
         return self.matches(path) and re.search(spelled, self.path.replace("\\", "")) is not None

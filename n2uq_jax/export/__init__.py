@@ -1,8 +1,8 @@
 """The integer model: thresholds read off the network's arithmetic, proven by enumeration."""
 
-from n2uq_jax.export.artifact.folder import Artifact as Artifact
-from n2uq_jax.export.artifact.folder import ArtifactError as ArtifactError
-from n2uq_jax.export.artifact.folder import load_artifact as load_artifact
+from n2uq_jax.export.artifact.artifact import Artifact as Artifact
+from n2uq_jax.export.artifact.artifact import load_artifact as load_artifact
+from n2uq_jax.export.artifact.manifest import ArtifactError as ArtifactError
 from n2uq_jax.export.exported import Exported as Exported
 from n2uq_jax.export.exported import export_model as export_model
 from n2uq_jax.export.program.build import build_program as build_program

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from n2uq_jax import data
-from n2uq_jax.export.artifact.folder import check_target, load_artifact
+from n2uq_jax.export.artifact.artifact import load_artifact
+from n2uq_jax.export.artifact.folder import check_target
 from n2uq_jax.export.exported import Exported, export_model
 from n2uq_jax.export.progress import Progress, silent
 from n2uq_jax.workdir.accuracy import classification_sums, evaluate

@@ -76,7 +76,7 @@ class QuantConv(WindowedLayer, nnx.Conv):  # type: ignore[misc]
             raise ValueError(f"mask must have the kernel's shape {shape}, got {mask.shape}.")
 
     def convolve(self, x: QArray | jax.Array) -> jax.Array:
-        """Convolves one batch; see :meth:`WindowedLayer.convolve`."""
+        """Returns the convolution of ``x`` of shape ``(batch, *spatial, in_features)``."""
         rank = len(self.kernel_size)
         dilation = per_axis(self.kernel_dilation, rank)
         mode, padding = _padding(self.padding, self.kernel_size, dilation)

@@ -25,7 +25,11 @@ class QuantConvTranspose(WindowedLayer, nnx.ConvTranspose):
       w_bits: bit width of the weights, 1 to 8.
       a_bits: bit width of the inputs, 1 to 8. None: the layer has no input quantizer and takes a
         QArray, or a float array for weight-only quantization.
-      signed: as in :class:`QuantConv`, like ``per_channel``, ``operands`` and ``rngs``.
+      signed: the input quantizer's codes are odd integers ``-N .. N`` instead of ``0 .. N``.
+      per_channel: thresholds per input channel instead of per tensor.
+      operands: the type codes are multiplied in, ``"float32"``, ``"bfloat16"`` or ``"int8"``; None
+        for the computation's dtype where that is exact and int32 elsewhere. It changes speed only.
+      rngs: the key stream ``params``.
       **kwargs: ``nnx.ConvTranspose``'s other arguments: padding (all but ``"CIRCULAR"``),
         kernel_dilation, use_bias, dtype, param_dtype, precision, kernel_init, bias_init,
         transpose_kernel, kernel_metadata, bias_metadata.
@@ -58,7 +62,7 @@ class QuantConvTranspose(WindowedLayer, nnx.ConvTranspose):
         return super().unsupported(layer)
 
     def convolve(self, x: QArray | jax.Array) -> jax.Array:
-        """Convolves one batch; see :meth:`WindowedLayer.convolve`."""
+        """Returns the convolution of ``x`` of shape ``(batch, *spatial, in_features)``."""
         rank = len(self.kernel_size)
         strides = per_axis(self.strides, rank)
         dilation = per_axis(self.kernel_dilation, rank)

@@ -6,14 +6,7 @@ from flax import nnx
 
 
 def parameter_paths(model: nnx.Module) -> set[str]:
-    """Lists the parameters and running statistics that a model has now.
-
-    Args:
-      model: any NNX module.
-
-    Returns:
-      Their "/"-joined paths.
-    """
+    """Returns the "/"-joined path of every parameter that a model has now."""
     state = nnx.state(model, nnx.Any(nnx.Param, nnx.BatchStat))
     return {"/".join(map(str, path)) for path, _ in nnx.to_flat_state(state)}
 

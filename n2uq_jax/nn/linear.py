@@ -19,7 +19,11 @@ class QuantLinear(QuantizedLayer, nnx.Linear):
       w_bits: bit width of the weights, 1 to 8.
       a_bits: bit width of the inputs, 1 to 8. None: the layer has no input quantizer and takes a
         QArray, or a float array for weight-only quantization.
-      signed: as in :class:`QuantConv`, like ``per_channel``, ``operands`` and ``rngs``.
+      signed: the input quantizer's codes are odd integers ``-N .. N`` instead of ``0 .. N``.
+      per_channel: thresholds per input feature instead of per tensor.
+      operands: the type codes are multiplied in, ``"float32"``, ``"bfloat16"`` or ``"int8"``; None
+        for the computation's dtype where that is exact and int32 elsewhere. It changes speed only.
+      rngs: the key stream ``params``.
       **kwargs: ``nnx.Linear``'s other arguments: use_bias, dtype, param_dtype, precision,
         kernel_init, bias_init, kernel_metadata, bias_metadata.
 

@@ -179,8 +179,11 @@ class Dense(_Quantized, linen.Dense):
 
     Args:
       w_bits: bit width of the weights, 1 to 8; required.
-      a_bits: bit width of the inputs, as in :class:`Conv`; so are ``signed``, ``per_channel`` and
-        ``operands``.
+      a_bits: bit width of the inputs, 1 to 8. None: the layer has no input quantizer and takes a
+        QArray, or a float array for weight-only quantization.
+      signed: the input quantizer's codes are odd integers ``-N .. N`` instead of ``0 .. N``.
+      per_channel: thresholds per input feature instead of per tensor.
+      operands: the type codes are multiplied in; it changes speed only.
     """
 
     @linen.compact

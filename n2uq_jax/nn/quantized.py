@@ -148,14 +148,7 @@ class QuantizedLayer(nnx.Module):
 
     @classmethod
     def kernel_shape_of(cls, layer: Any) -> tuple[int, ...]:
-        """Returns the shape that the arguments of a float layer give its kernel.
-
-        Args:
-          layer: a layer of :attr:`float_class`.
-
-        Returns:
-          The shape, without axes that layers are stacked on.
-        """
+        """Returns the shape that the arguments of a float layer give its kernel."""
         return tuple(layer.kernel_shape)
 
     @classmethod
@@ -164,16 +157,10 @@ class QuantizedLayer(nnx.Module):
 
         Args:
           arguments: all of them by name, which a subclass may bring into a canonical form.
-
-        Raises:
-          ValueError: for such an argument.
         """
 
     def input_channels(self) -> int:
-        """Says how many sets of thresholds there are per channel.
-
-        Returns:
-          The size of the input's last axis.
+        """Returns the size of the input's last axis, for thresholds per channel.
 
         Raises:
           ValueError: if the layer does not contract that axis.
@@ -181,14 +168,7 @@ class QuantizedLayer(nnx.Module):
         return self.in_features
 
     def call_float(self, x: jax.Array) -> jax.Array:
-        """Calls the float layer, with the same kernel and bias.
-
-        Args:
-          x: float array that the layer takes.
-
-        Returns:
-          The float layer's output.
-        """
+        """Returns what the float layer makes of ``x``, with the same kernel and bias."""
         return self.float_class.__call__(self, x)
 
     def quantized_kernel(self) -> QArray:
@@ -250,14 +230,7 @@ class QuantizedLayer(nnx.Module):
             raise ValueError(f"{name}: {error}") from error
 
     def add_bias(self, y: jax.Array) -> jax.Array:
-        """Adds the bias, if there is one.
-
-        Args:
-          y: float array, shape ``(..., features)``.
-
-        Returns:
-          An array of the shape and dtype of ``y``.
-        """
+        """Adds the bias, if there is one, in the dtype of ``y`` of shape ``(..., features)``."""
         if self.bias is None:
             return y
         return y + self.bias[...].astype(y.dtype).reshape((1,) * (y.ndim - 1) + (-1,))
@@ -286,14 +259,7 @@ def check_options(*, a_bits: Any, signed: Any, per_channel: Any, operands: Any) 
 
 
 def reject_hook(name: str) -> NoReturn:
-    """Raises for an argument that would compute a layer's product in another way.
-
-    Args:
-      name: the argument.
-
-    Raises:
-      TypeError: always.
-    """
+    """Raises for an argument that would compute a layer's product in another way."""
     raise TypeError(
         f"{name} is not an argument of a quantized layer: its product runs on integer codes; "
         "choose their type with operands."
@@ -301,11 +267,7 @@ def reject_hook(name: str) -> NoReturn:
 
 
 def reject_codes() -> NoReturn:
-    """Raises for codes that come into a layer with a quantizer of its own.
-
-    Raises:
-      TypeError: always.
-    """
+    """Raises for codes that come into a layer with a quantizer of its own."""
     raise TypeError(
         "inputs is a QArray, but this layer quantizes its input itself; pass a float array, or "
         "build the layer with a_bits=None."
@@ -313,13 +275,5 @@ def reject_codes() -> NoReturn:
 
 
 def map_codes(f: Callable[[jax.Array], jax.Array], x: Any) -> Any:
-    """Applies a function to the codes of a QArray, or to a plain array.
-
-    Args:
-      f: from an array to an array.
-      x: a QArray or an array.
-
-    Returns:
-      A QArray with the same scale, or an array.
-    """
+    """Applies ``f`` to the codes of a QArray, or to a plain array."""
     return dataclasses.replace(x, codes=f(x.codes)) if isinstance(x, QArray) else f(x)

@@ -43,22 +43,12 @@ class WindowedLayer(QuantizedLayer):
         return y.reshape(*shape[: len(shape) - rank - 1], *y.shape[1:])
 
     def convolve(self, x: QArray | jax.Array) -> jax.Array:
-        """Convolves one batch.
-
-        Args:
-          x: codes or floats, shape ``(batch, *spatial, in_features)``.
-
-        Returns:
-          Float array of shape ``(batch, *spatial, out_features)``, without bias.
-        """
+        """Returns the convolution of ``x`` of shape ``(batch, *spatial, in_features)``."""
         raise NotImplementedError
 
     @classmethod
     def check_arguments(cls, arguments: dict[str, Any]) -> None:
-        """Checks the sizes.
-
-        Args:
-          arguments: all of them by name.
+        """Raises for sizes below 1.
 
         Raises:
           ValueError: if features, window, strides or dilation are below 1.
@@ -75,15 +65,7 @@ class WindowedLayer(QuantizedLayer):
 
 
 def per_axis(value: int | Sequence[int] | None, rank: int) -> tuple[int, ...]:
-    """Returns one number a spatial axis.
-
-    Args:
-      value: an int for all axes, a sequence, or None for ones.
-      rank: number of spatial axes.
-
-    Returns:
-      A tuple.
-    """
+    """Returns one number a spatial axis; None stands for ones."""
     if value is None or isinstance(value, int):
         return (value or 1,) * rank
     return tuple(value)

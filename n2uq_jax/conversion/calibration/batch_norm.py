@@ -15,15 +15,7 @@ Forward = Callable[[Any, jax.Array], Any]
 
 
 def call_model(model: Any, x: jax.Array) -> Any:
-    """Calls the model: what ``forward`` is by default.
-
-    Args:
-      model: anything that can be called.
-      x: its input.
-
-    Returns:
-      The model's output.
-    """
+    """Calls the model, as ``forward`` does by default."""
     return model(x)
 
 

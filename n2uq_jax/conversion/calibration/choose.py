@@ -8,13 +8,16 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from n2uq_jax.conversion.calibration.errors import (
+from n2uq_jax.conversion.calibration.fit import (
+    Fit,
     centered,
     decorrelation,
+    fit_quantiles,
+    fit_shifted_step,
+    fit_step,
     gain,
     relative_error,
 )
-from n2uq_jax.conversion.calibration.fit import Fit, fit_quantiles, fit_shifted_step, fit_step
 
 Method = Literal["step", "quantiles", "shifted"]
 
@@ -102,28 +105,14 @@ def choose(
 
 
 def possible_signs(signed: bool | None, samples: jax.Array) -> tuple[bool, ...]:
-    """Returns the values of ``signed`` to try: unsigned alone where no sample is negative.
-
-    Args:
-      signed: what the quantizer's rule says; None leaves it open.
-      samples: of the quantizer's input.
-
-    Returns:
-      One or two values.
-    """
+    """Returns the values of ``signed`` to try: unsigned alone where no sample is negative."""
     if signed is not None:
         return (signed,)
     return (False,) if bool(samples.min() >= 0) else (False, True)
 
 
 def sample(x: jax.Array) -> jax.Array:
-    """Takes at most :data:`SAMPLES` of the values of ``x``; all of them if they are few.
-
-    Args:
-      x: float array of any shape.
-
-    Returns:
-      A flat array.
+    """Returns at most :data:`SAMPLES` of the values of ``x``, flat; all of them if they are few.
 
     Raises:
       ValueError: if one is not finite.

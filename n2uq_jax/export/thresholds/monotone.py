@@ -1,17 +1,14 @@
 """Which channels of a chain are monotone for certain, by IEEE rounding alone."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from n2uq_jax.export.trace.graph import Graph, Op, Value, evaluate
-from n2uq_jax.export.trace.network import RESHAPES, Quantizer
-
-_KEEP = RESHAPES | {
-    "broadcast_in_dim", "convert_element_type", "copy", "name", "optimization_barrier", "round",
-    "stop_gradient",
-}  # fmt: skip
+from n2uq_jax.export.trace.network import Quantizer
+from n2uq_jax.export.trace.primitives import known
 
 
 def directions(graph: Graph, quantizer: Quantizer, constants: Mapping[Value, Any]) -> np.ndarray:
@@ -58,50 +55,64 @@ class _Analysis:
             evaluate([op], self.env)
 
     def _direction(self, op: Op) -> np.ndarray:
-        name, inputs = op.name, op.inputs
-        first = self.known.get(inputs[0])
-        if op.outputs[0].aval.dtype == np.bool_ and name == "convert_element_type":
+        inputs, signs = op.inputs, known(op.name).signs
+        if op.outputs[0].aval.dtype == np.bool_ and op.name == "convert_element_type":
             return self._unknown()
-        if name in _KEEP and first is not None:
-            return first
-        if name == "neg" and first is not None:
-            return -first
-        if name in ("gt", "ge", "sub"):
-            return self._agreed(self._signed(inputs[0], 1), self._signed(inputs[1], -1))
-        if name in ("lt", "le"):
-            return self._agreed(self._signed(inputs[0], -1), self._signed(inputs[1], 1))
-        if name in ("add", "max", "min"):
-            return self._agreed(*(self._signed(v, 1) for v in inputs))
-        if name == "mul" or (name == "div" and inputs[0] in self.known):
-            data, factor = inputs if first is not None else inputs[::-1]
+        if signs and len(signs) == len(inputs):
+            directions = [
+                self._signed(value, 1 if sign == "+" else -1)
+                for value, sign in zip(inputs, signs, strict=True)
+            ]
+            return functools.reduce(self._agreed, directions)
+        if op.name == "mul" or (op.name == "div" and inputs[0] in self.known):
+            data, factor = inputs if inputs[0] in self.known else inputs[::-1]
             if factor not in self.known:
                 return self.known[data] * np.sign(self._per_channel(factor))
-        if name == "ne" and inputs[0] is inputs[1]:
+        if op.name == "ne" and inputs[0] is inputs[1]:
             return np.zeros(self.channels)  # NaN alone differs from itself, and is refused
-        if name == "select_n" and len(inputs) == 3:
+        if op.name == "select_n" and len(inputs) == 3:
             return self._selected(*inputs)
         return self._unknown()
 
     def _selected(self, condition: Value, otherwise: Value, chosen: Value) -> np.ndarray:
         test = self.producer.get(condition)
-        if test is not None and test.name == "ne" and otherwise in self.known:
+        if test is None:
+            return self._unknown()
+        if test.name == "ne" and test.inputs[0] is test.inputs[1] and otherwise in self.known:
             return self.known[otherwise]  # the guard against NaN
-        scaled = self.producer.get(otherwise)
-        is_prelu = (
-            test is not None
-            and test.name in ("gt", "ge")
-            and test.inputs[0] is chosen
-            and not np.any(self._array(test.inputs[1]))
-            and scaled is not None
-            and scaled.name == "mul"
-            and chosen in scaled.inputs
-        )
-        if not is_prelu or scaled is None:
-            return self._unknown()
-        (slope,) = [v for v in scaled.inputs if v is not chosen] or [chosen]
-        if slope in self.known:
-            return self._unknown()
-        return np.where(self._per_channel(slope) >= 0, self.known[chosen], np.nan)
+        if test.name in ("gt", "ge", "lt", "le") and all(
+            map(self._is_same, test.inputs, (chosen, otherwise))
+        ):
+            return self._agreed(self._signed(chosen, 1), self._signed(otherwise, 1))  # max or min
+        if self._is_above_zero(test, chosen):
+            slope = self._slope(chosen, otherwise)
+            if slope is not None:
+                return np.where(slope >= 0, self.known[chosen], np.nan)
+        return self._unknown()
+
+    def _is_same(self, a: Value, b: Value) -> bool:
+        """Whether two values are one, or the same computation written twice."""
+        if a is b:
+            return True
+        if a.constant is not None and b.constant is not None:
+            return np.array_equal(a.constant, b.constant)
+        x, y = self.producer.get(a), self.producer.get(b)
+        if x is None or y is None or x.name != y.name or x.params != y.params:
+            return False
+        return len(x.inputs) == len(y.inputs) and all(map(self._is_same, x.inputs, y.inputs))
+
+    def _is_above_zero(self, test: Op, value: Value) -> bool:
+        if test.name not in ("gt", "ge") or test.inputs[0] is not value:
+            return False
+        return test.inputs[1] not in self.known and not np.any(self._array(test.inputs[1]))
+
+    def _slope(self, value: Value, scaled: Value) -> np.ndarray | None:
+        """Returns the factor by which a value is scaled, if it is: the slope of a PReLU."""
+        op = self.producer.get(scaled)
+        if op is None or op.name != "mul" or value not in op.inputs or value not in self.known:
+            return None
+        (factor,) = [v for v in op.inputs if v is not value] or [value]
+        return None if factor in self.known else self._per_channel(factor)
 
     def _signed(self, value: Value, sign: int) -> np.ndarray:
         return sign * self.known.get(value, np.zeros(self.channels))

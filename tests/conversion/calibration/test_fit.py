@@ -3,7 +3,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from n2uq_jax.conversion.calibration.fit import fit_quantiles, fit_shifted_step, fit_step
+from n2uq_jax.conversion.calibration.fit import (
+    decorrelation,
+    fit_quantiles,
+    fit_shifted_step,
+    fit_step,
+    gain,
+    relative_error,
+)
 from n2uq_jax.quantizers import effective_intervals, thresholds
 
 
@@ -79,3 +86,21 @@ def test_no_spread_gives_a_new_quantizer(fit, signed):
     result = fit(jnp.zeros((10,)), 2, signed=signed)
     assert (result.start, result.in_scale, result.out_scale) == (-1.0 if signed else 0.0, 1, 1)
     np.testing.assert_allclose(result.intervals, 2 / 3)
+
+
+def test_gain_is_the_least_squares_factor():
+    a, t = jnp.array([1.0, 2.0]), jnp.array([2.0, 4.5])
+    assert gain(a, t) == pytest.approx(11 / 5)
+    assert gain(a, -t) == 1
+    assert gain(0 * a, t) == 1
+    assert relative_error(a, t) == pytest.approx((1 + 2.5**2) / (4 + 4.5**2))
+    assert relative_error(0 * a, 0 * t) == 0
+
+
+def test_decorrelation_is_what_no_affine_map_a_channel_explains():
+    target = jnp.array([[1.0, -1.0, 2.0], [3.0, 1.0, 2.0], [5.0, 0.0, 2.0]])
+    scaled = target * jnp.array([[-2.0, 0.5, 1.0]]) + jnp.array([[7.0, 1.0, 3.0]])
+    np.testing.assert_allclose(decorrelation(scaled, target), 0, atol=1e-6)
+    np.testing.assert_allclose(decorrelation(0 * target, target), 2 / 3, rtol=1e-6)
+    other = jnp.array([[1.0, 0.0, 0.0], [1.0, 0.0, 0.0], [4.0, 0.0, 0.0]])
+    np.testing.assert_allclose(decorrelation(other, target), (0.25 + 1) / 3, rtol=1e-6)

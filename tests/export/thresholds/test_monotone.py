@@ -1,5 +1,6 @@
 import importlib
 
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -8,6 +9,9 @@ from n2uq_jax.export.thresholds.chain import compile_chain
 from n2uq_jax.export.thresholds.folding import fold
 from n2uq_jax.export.thresholds.monotone import directions
 from n2uq_jax.export.trace.model import trace_model
+from n2uq_jax.export.trace.network import Quantizer, Source
+from n2uq_jax.export.trace.ranges import Range
+from n2uq_jax.export.trace.tracing import trace
 from n2uq_jax.nn import QuantConv, RPReLU
 from tests.export.networks import images
 
@@ -74,3 +78,42 @@ def test_negative_slopes_beyond_enumeration_stay_float_and_exact(monkeypatch):
     assert program.folded == {}
     assert "not monotone for certain" in program.unfolded["second/input_quantizer"]
     assert prove(program, model, images(20, (6, 6, 32))).ok
+
+
+def directions_of(function, **p):
+    """Returns what is known of ``function(p, y)`` for three channels of integers."""
+    graph = trace(function, p, jnp.zeros((2, 3)))
+    (value,), (result,) = graph.inputs, graph.outputs
+    source = Source("s", value, Range.of(-9, 9).over(3))
+    quantizer = Quantizer("q", graph.producer[result], source, [], None)
+    return directions(graph, quantizer, {graph.parameters[k]: v for k, v in p.items()}).tolist()
+
+
+def test_a_guard_against_nan_compares_a_value_with_itself():
+    guarded = directions_of(lambda p, y: jnp.where(jnp.isnan(y), jnp.nan, 2 * y))
+    assert guarded == [1, 1, 1]
+    other = directions_of(lambda p, y: jnp.where(y != 0, jnp.abs(y), y))
+    assert np.isnan(other).all()
+
+
+def test_every_way_to_write_a_prelu():
+    a = jnp.float32([[0.5, 0, -0.5]])
+    for prelu in (
+        lambda p, y: jnp.where(y > 0, y, p["a"] * y),
+        lambda p, y: jnp.where(y >= 0, y, y * p["a"]),
+    ):
+        np.testing.assert_array_equal(directions_of(prelu, a=a), [1, 1, np.nan])
+    largest = directions_of(lambda p, y: jnp.where(y > p["a"] * y, y, p["a"] * y), a=a)
+    np.testing.assert_array_equal(largest, [1, 1, np.nan])
+    smallest = directions_of(lambda p, y: jnp.where(y < p["a"] * y, y, p["a"] * y), a=a)
+    np.testing.assert_array_equal(smallest, [1, 1, np.nan])
+    tested = directions_of(lambda p, y: jnp.where(y > y + 1, y, p["a"] * y), a=a)
+    assert np.isnan(tested).all()
+
+
+def test_signs_of_operands():
+    assert directions_of(lambda p, y: 3 - jnp.clip(-y, -2, 4)) == [1, 1, 1]
+    assert directions_of(lambda p, y: jnp.maximum(y, 0) + jnp.floor(y)) == [1, 1, 1]
+    assert directions_of(lambda p, y: (y < 2).astype(jnp.float32)) == [-1, -1, -1]
+    assert directions_of(lambda p, y: y * p["g"], g=jnp.float32([[2, 0, -1]])) == [1, 0, -1]
+    assert np.isnan(directions_of(lambda p, y: y - jnp.minimum(y, 0))).all()

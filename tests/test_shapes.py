@@ -12,6 +12,8 @@ import n2uq_jax.quantizers as q
 from n2uq_jax import arithmetic
 from n2uq_jax.isolation import boundary, tagged
 from n2uq_jax.quantizers.segment_sums import segment_sums
+from n2uq_jax.training.losses import classification_loss
+from n2uq_jax.workdir.accuracy import in_top_k
 
 
 def checked(function):
@@ -27,6 +29,7 @@ def codes(*shape):
     return q.QArray(jnp.ones(shape), array(), 3)
 
 
+LABELS = jnp.zeros(2, jnp.int32)
 SEGMENTS = array(2, 3), array(2, 3), array(4), array()
 
 RIGHT = [
@@ -48,9 +51,15 @@ RIGHT = [
     (arithmetic.quantized_matmul, (array(3), codes(3, 5))),
     (boundary, (jnp.ones((2, 3), jnp.int32),)),
     (tagged, (array(2, 3), "codes/3")),
+    (classification_loss, (array(2, 3), LABELS)),
+    (classification_loss, (array(2, 3), LABELS, array(2, 3, dtype=jnp.bfloat16))),
+    (in_top_k, (array(2, 3), LABELS, 5)),
 ]
 
 WRONG = [
+    (classification_loss, (array(2, 3), jnp.zeros(3, jnp.int32))),
+    (classification_loss, (array(2, 3), LABELS, array(2, 4))),
+    (in_top_k, (array(3), LABELS, 5)),
     (q.quantize_activation, (array(2, 5), array(4), array(3, 5), array(), array())),
     (q.quantize_activation, (array(2, 5), array(), array(3, 4), array(), array())),
     (q.quantize_activation, (array(2, 5), array(), array(3), array(), array(2))),

@@ -1,4 +1,4 @@
-"""ImageNet's two transforms of image files: random resized crop, and resize with centre crop."""
+"""ImageNet's two transforms of image files: random resized crop, and resize with center crop."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class RandomResizedCrop:
 
 @dataclasses.dataclass(frozen=True)
 class ResizeCenterCrop:
-    """Resizes the shorter side and crops the centre, to the pixel as torchvision does on Pillow.
+    """Resizes the shorter side and crops the center, to the pixel as torchvision does on Pillow.
 
     Published accuracies of torchvision's networks refer to these pixels.
 
@@ -101,7 +101,7 @@ class ResizeCenterCrop:
     size: int
 
     def __call__(self, data: np.ndarray | bytes) -> np.ndarray:
-        """The centre of the image file `data`: uint8 [size, size, 3]."""
+        """The center of the image file `data`: uint8 [size, size, 3]."""
         image = Image.fromarray(decode_rgb(_check_bytes(data)))
         shorter = min(image.size)
         width, height = (int(self.resize * side / shorter) for side in image.size)

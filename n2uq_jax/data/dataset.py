@@ -62,7 +62,7 @@ class ArraySource:
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """A labelled image data set, ready for `train_batches` and `eval_batches`.
+    """A labeled image data set, ready for `train_batches` and `eval_batches`.
 
     Args:
       name: as given to `load`.

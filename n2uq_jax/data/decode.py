@@ -1,6 +1,6 @@
 """From the bytes of an image file to RGB pixels, whatever the file turns out to hold.
 
-ImageNet's files are all called .JPEG. Most are; some are grey, some CMYK, one is a PNG, and some
+ImageNet's files are all called .JPEG. Most are; some are gray, some CMYK, one is a PNG, and some
 have flaws that one decoder forgives and another does not.
 """
 
@@ -16,7 +16,7 @@ from PIL import Image
 from n2uq_jax.data.dataset import CorruptRecordError
 
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
-_FAST_COLOURS = frozenset({"YCbCr", "Gray", "RGB"})
+_FAST_COLORS = frozenset({"YCbCr", "Gray", "RGB"})
 
 
 def image_size(data: bytes) -> tuple[int, int]:
@@ -39,7 +39,7 @@ def image_size(data: bytes) -> tuple[int, int]:
 def decode_rgb(data: bytes) -> np.ndarray:
     """Decodes an image file, to the pixels that Pillow gives.
 
-    libjpeg-turbo (simplejpeg) decodes YCbCr, grey and RGB JPEGs; what it does not, or refuses,
+    libjpeg-turbo (simplejpeg) decodes YCbCr, gray and RGB JPEGs; what it does not, or refuses,
     Pillow tries: CMYK JPEGs, PNG and other formats. Transparency is dropped.
 
     Args:
@@ -53,7 +53,7 @@ def decode_rgb(data: bytes) -> np.ndarray:
     """
     if data[:2] == _JPEG_START:
         try:
-            if simplejpeg.decode_jpeg_header(data)[2] in _FAST_COLOURS:
+            if simplejpeg.decode_jpeg_header(data)[2] in _FAST_COLORS:
                 return simplejpeg.decode_jpeg(data, "RGB")
         except ValueError:
             pass  # damaged, or only unusual: Pillow tells
@@ -68,8 +68,8 @@ def decode_rgb_fast(data: bytes, rows: int, min_scale: float = 1.0) -> tuple[np.
     """Decodes what a crop in training needs, as fast as libjpeg-turbo can.
 
     No row below the first `rows`, a block's rest aside; reduced in the DCT domain where that is
-    enough; with the faster inverse DCT and colour upsampling (on photographs at quality 95, 1.8
-    grey levels from `decode_rgb` on average). What `decode_rgb` passes to Pillow comes whole, at
+    enough; with the faster inverse DCT and color upsampling (on photographs at quality 95, 1.8
+    gray levels from `decode_rgb` on average). What `decode_rgb` passes to Pillow comes whole, at
     full size.
 
     Args:
@@ -87,8 +87,8 @@ def decode_rgb_fast(data: bytes, rows: int, min_scale: float = 1.0) -> tuple[np.
     if data[:2] == _JPEG_START and data[-2:] == _JPEG_END:
         try:
             top = _lower_height(data, rows)
-            height, width, colours, _ = simplejpeg.decode_jpeg_header(top)
-            if colours in _FAST_COLOURS:
+            height, width, colors, _ = simplejpeg.decode_jpeg_header(top)
+            if colors in _FAST_COLORS:
                 image = simplejpeg.decode_jpeg(
                     top,
                     "RGB",

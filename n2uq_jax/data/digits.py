@@ -1,4 +1,4 @@
-"""Scikit-learn's handwritten digits: 1,797 grey images of 8×8, inside the package, no download."""
+"""Scikit-learn's handwritten digits: 1,797 gray images of 8×8, inside the package, no download."""
 
 from __future__ import annotations
 

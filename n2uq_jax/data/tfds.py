@@ -49,7 +49,7 @@ def load_tfds(
 
     Evaluates on "validation", or on "test" where there is no such split. Training takes random
     resized crops; evaluation resizes the shorter side to 256/224 of `image_size` and takes the
-    centre. Pixels are normalized with ImageNet's statistics, and grey images become RGB.
+    center. Pixels are normalized with ImageNet's statistics, and gray images become RGB.
 
     Args:
       name: TFDS name, such as "imagenet2012" or "cifar10:3.0.2".

@@ -11,6 +11,7 @@ from flax import nnx
 from jax.extend import core
 
 from n2uq_jax.isolation import MARK_PREFIX
+from n2uq_jax.paths import path_name
 
 FLOAT_BITS = 32
 """Bits of an operand that is not quantized, whatever dtype training used."""
@@ -100,8 +101,8 @@ def cost(model: nnx.Module, input_shape: Sequence[int], dtype: Any = jnp.float32
     x = jax.ShapeDtypeStruct((1, *input_shape), dtype)
     jaxpr = jax.make_jaxpr(forward)(jax.tree.map(_abstract, state), x).jaxpr
     parameters = nnx.to_flat_state(state)
-    values = [_Value(source="/".join(map(str, path))) for path, _ in parameters]
-    modules = {"/".join(map(str, path)): module for path, module in nnx.iter_modules(model)}
+    values = [_Value(source=path_name(path)) for path, _ in parameters]
+    modules = {path_name(path): module for path, module in nnx.iter_modules(model)}
     layers: list[LayerCost] = []
     _walk(jaxpr, [*values, _Value(is_data=True)], modules, layers, times=1)
     total = sum(math.prod(v.shape) for _, v in parameters if isinstance(v, nnx.Param))

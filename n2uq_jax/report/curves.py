@@ -119,7 +119,7 @@ def _draw(axes: Axes, kind: str, epoch: np.ndarray, values: np.ndarray) -> None:
 
 
 def _running_mean(values: np.ndarray) -> np.ndarray:
-    """Averages over a centred window of a thirtieth of the curve, shorter at its ends."""
+    """Averages over a centered window of a thirtieth of the curve, shorter at its ends."""
     half = len(values) // 60
     windows = [values[max(0, i - half) : i + half + 1] for i in range(len(values))]
     return np.array([w[np.isfinite(w)].mean() if np.isfinite(w).any() else np.nan for w in windows])

@@ -203,9 +203,9 @@ def _draw_histogram(
     codes = np.zeros(1, int) if staircase is None else staircase.codes
     ramp = LinearSegmentedColormap.from_list("codes", TINTS)
     cuts = np.unique(np.concatenate([bins, edges[(edges > low) & (edges < high)]]))
-    centres = (cuts[:-1] + cuts[1:]) / 2
-    code = codes[np.searchsorted(edges, centres)]
-    height = density[np.clip(np.searchsorted(bins, centres) - 1, 0, BINS - 1)]
+    centers = (cuts[:-1] + cuts[1:]) / 2
+    code = codes[np.searchsorted(edges, centers)]
+    height = density[np.clip(np.searchsorted(bins, centers) - 1, 0, BINS - 1)]
     span = max(int(codes.max()), 1)
     for value in np.unique(code):
         tint = ramp(value / span)

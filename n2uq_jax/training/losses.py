@@ -4,16 +4,18 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from n2uq_jax.shapes import Array, Float, Shaped
+
 
 def classification_loss(
-    logits: jax.Array,
-    labels: jax.Array,
-    teacher_logits: jax.Array | None = None,
+    logits: Float[Array, "batch classes"],
+    labels: Shaped[Array, " batch"],
+    teacher_logits: Float[Array, "batch classes"] | None = None,
     *,
     label_weight: float = 0.0,
     label_smoothing: float = 0.0,
     temperature: float = 1.0,
-) -> jax.Array:
+) -> Float[Array, ""]:
     r"""Returns the mean loss of a batch.
 
     With the student's log-softmax and the teacher's softmax :math:`p`,

@@ -8,8 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from n2uq_jax.shapes import Array, Float, Shaped
 
-def in_top_k(logits: jax.Array, labels: jax.Array, k: int) -> jax.Array:
+
+def in_top_k(
+    logits: Float[Array, "batch classes"], labels: Shaped[Array, " batch"], k: int
+) -> Shaped[Array, " batch"]:
     """Says for each example whether its label is among the ``k`` largest logits.
 
     Among equal logits the class of the smaller number comes first, as in ``argmax``: a label is in
@@ -45,8 +49,10 @@ def ranked(logits: np.ndarray, k: int) -> np.ndarray:
 
 
 def classification_sums(
-    logits: jax.Array, labels: jax.Array, weight: jax.Array
-) -> dict[str, jax.Array]:
+    logits: Float[Array, "batch classes"],
+    labels: Shaped[Array, " batch"],
+    weight: Float[Array, " batch"],
+) -> dict[str, Float[Array, ""]]:
     """Sums loss and hits over a batch.
 
     Args:

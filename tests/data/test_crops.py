@@ -90,7 +90,7 @@ def test_no_flip():
 
 
 @pytest.mark.parametrize("original", [(500, 375), (300, 441), (256, 256), (60, 33)])
-def test_centre_crop_is_torchvisions_to_the_pixel(torch_transforms, original):
+def test_center_crop_is_torchvisions_to_the_pixel(torch_transforms, original):
     content = encode(random_image(3, original))
     reference = Image.open(io.BytesIO(content))
     for step in (torch_transforms.Resize(256), torch_transforms.CenterCrop(224)):
@@ -99,7 +99,7 @@ def test_centre_crop_is_torchvisions_to_the_pixel(torch_transforms, original):
 
 
 @pytest.mark.parametrize("mode", ["L", "CMYK"])
-def test_other_colours_have_the_same_shape(mode):
+def test_other_colors_have_the_same_shape(mode):
     content = encode(random_image(4), mode)
     assert ResizeCenterCrop(73, 64)(content).shape == (64, 64, 3)
     assert RandomResizedCrop(64)(content, np.random.default_rng(0)).shape == (64, 64, 3)

@@ -10,7 +10,7 @@ from tests.data.tiny_imagenet import encode, random_image
 
 IMAGE = random_image(0, (90, 70))
 PIXELS = np.asarray(IMAGE).astype(int)
-GREY = np.asarray(IMAGE.convert("L").convert("RGB")).astype(int)
+GRAY = np.asarray(IMAGE.convert("L").convert("RGB")).astype(int)
 
 
 def with_transparency(image):
@@ -20,11 +20,11 @@ def with_transparency(image):
 
 
 KINDS = {
-    "colour": (encode(IMAGE), PIXELS),
-    "grey": (encode(IMAGE, "L"), GREY),
+    "color": (encode(IMAGE), PIXELS),
+    "gray": (encode(IMAGE, "L"), GRAY),
     "CMYK": (encode(IMAGE, "CMYK"), PIXELS),
     "PNG": (encode(IMAGE, "RGB", "PNG"), PIXELS),
-    "grey PNG": (encode(IMAGE, "L", "PNG"), GREY),
+    "gray PNG": (encode(IMAGE, "L", "PNG"), GRAY),
     "PNG with alpha": (encode(with_transparency(IMAGE), "RGBA", "PNG"), PIXELS),
     "bytes after the end": (encode(IMAGE) + b"rubbish", PIXELS),
 }
@@ -42,7 +42,7 @@ def test_every_kind_becomes_the_rgb_image(kind):
         np.testing.assert_array_equal(decoded, expected)
 
 
-@pytest.mark.parametrize("kind", ["colour", "grey", "CMYK"])
+@pytest.mark.parametrize("kind", ["color", "gray", "CMYK"])
 def test_pixels_are_pillows(kind):
     content, _ = KINDS[kind]
     expected = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))

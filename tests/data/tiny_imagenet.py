@@ -1,7 +1,7 @@
 """ILSVRC tars of a few made-up images, and the real TFDS builder run on them.
 
 The images are smooth random fields, so that JPEG loses little, in the sizes and kinds that ImageNet
-has: colour, grey, CMYK, a PNG that is called .JPEG, and one that is cut short.
+has: color, gray, CMYK, a PNG that is called .JPEG, and one that is cut short.
 """
 
 import io
@@ -25,7 +25,7 @@ TRUNCATED = "n02391049_9004.JPEG"
 
 
 def random_image(seed, size=(90, 70)):
-    """A smooth colour image of `size` (width, height)."""
+    """A smooth color image of `size` (width, height)."""
     coarse = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), dtype=np.uint8)
     return Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
 

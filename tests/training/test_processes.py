@@ -1,6 +1,7 @@
 """Runs of several processes with a real coordinator, started as a user starts them."""
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from n2uq_jax.workdir.checkpoints import saved_steps
 from n2uq_jax.workdir.metrics import read_metrics
 
 pytestmark = pytest.mark.slow  # real processes wait for each other at every step
@@ -122,6 +124,53 @@ def test_a_second_stage_starts_from_the_first_and_learns_from_it(tmp_path):
     )
     assert len(one) == 12
     np.testing.assert_allclose(two, one, rtol=0, atol=1e-9)
+
+
+def launch(workdir, *more):
+    """Starts the quickstart in two processes as the README has it, only shorter."""
+    return subprocess.Popen(
+        [
+            *("bash", str(LAUNCHER), "2", "--", "--config", "configs/digits_w2a2.py"),
+            *("--workdir", str(workdir), "--config.model.width=4"),
+            *("--config.model.stem_stride=2", "--config.float.epochs=0.5", *more),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=LAUNCHER.parents[1],
+        env={**os.environ, "N2UQ_PYTHON": sys.executable},
+    )
+
+
+def test_the_quickstart_ends_with_its_artifact(tmp_path):
+    process = launch(tmp_path / "run", "--config.quantized.epochs=0.5")
+    output, _ = process.communicate(timeout=900)
+    assert process.returncode == 0, output
+    assert output.count("EQUAL to the network") == 1
+    artifact = tmp_path / "run" / "artifact"
+    assert {"manifest.json", "report.json", "weights.safetensors"} <= {
+        p.name for p in artifact.iterdir()
+    }
+    assert (tmp_path / "run" / "figures" / "training_curves.png").is_file()
+
+
+def test_sigterm_in_the_second_stage_stops_both_at_one_step(tmp_path):
+    workdir = tmp_path / "run"
+    settings = ["--config.quantized.epochs=1000", "--config.log_every=1", "--config.export=False"]
+    process = launch(workdir, *settings)
+    try:
+        metrics = workdir / "metrics.jsonl"
+        while not metrics.exists() or metrics.read_text().count('"quantized", "kind"') < 9:
+            assert process.poll() is None, process.stdout.read()
+            time.sleep(0.1)
+        process.terminate()
+        output, _ = process.communicate(timeout=300)
+    finally:
+        process.kill()
+    assert process.returncode == 0, output
+    (said,) = re.findall(r"after saving stage quantized, step (\d+)", output)
+    assert int(said) in saved_steps(workdir / "checkpoints" / "quantized")
+    assert read_metrics(metrics)[-1]["step"] == int(said) >= 9
 
 
 @pytest.mark.parametrize("victim", [0, 1])

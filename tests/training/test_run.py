@@ -153,12 +153,12 @@ def test_sigterm_saves_and_ends_politely(tmp_path):
 
 def test_another_configuration_is_refused_by_field(undisturbed):
     code, output = finish(start(undisturbed[0], "--config.seed=1"))
-    assert code == 1
+    assert code == 2
     assert "config.seed was 0 and is now 1" in output
 
 
 def test_a_loss_that_is_not_finite_names_the_step(tmp_path):
     more = ["--config.float.learning_rate=1e30", "--config.float.schedule=constant"]
     code, output = finish(start(tmp_path / "diverged", *more))
-    assert code == 1
+    assert code == 2
     assert "the loss of stage 'float' is nan at step" in output

@@ -169,11 +169,12 @@ class _Writer:
                 other = self.tensor(stage.other)
                 return _struct(kind="ADD", other=other, low=stage.low, high=stage.high)
             case Rescale():
-                fields = arrays(multiplier=stage.multiplier, shift=stage.shift, before=stage.offset)
+                fields = arrays(multiplier=stage.multiplier, offset=stage.offset, shift=stage.shift)
                 return _struct(kind="RESCALE", **fields, low=stage.low, high=stage.high)
             case PReLU():
                 fields = arrays(
                     multiplier=stage.multiplier,
+                    offset=stage.offset,
                     shift=stage.shift,
                     before=stage.before,
                     after=stage.after,
@@ -182,7 +183,7 @@ class _Writer:
             case Threshold():
                 alike = bool((stage.steps == stage.steps[:, :1]).all())
                 steps = stage.steps[:, 0] if alike else stage.steps.T
-                fields = arrays(before=stage.base, points=stage.points.T, steps=steps)
+                fields = arrays(base=stage.base, points=stage.points.T, steps=steps)
                 row = _filled_up(stage.base, grouped).shape[-1]
                 count = stage.points.shape[1]
                 kind = "COUNT" if alike else "LOOK_THROUGH"

@@ -51,7 +51,7 @@ def _compute(layer: Layer, found: dict[str, np.ndarray]) -> np.ndarray:
             return np.clip(x + found[layer.other], layer.low, layer.high)
         case PReLU():
             u = x + layer.before
-            scaled = (layer.multiplier.astype(np.int64) * u) >> layer.shift
+            scaled = (layer.multiplier.astype(np.int64) * u + layer.offset) >> layer.shift
             return np.clip(np.where(u < 0, scaled, u) + layer.after, layer.low, layer.high)
         case Pool(kind="max"):
             padded = _padded(x, layer.padding, np.iinfo(np.int64).min)

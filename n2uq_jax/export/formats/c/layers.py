@@ -115,13 +115,15 @@ class Add:
 @dataclasses.dataclass(frozen=True, eq=False)
 class PReLU:
     r"""With :math:`u = v + \text{before}_c`, the number :math:`u` or, where it is negative,
-    :math:`(M_c u) \gg S_c`; then ``after`` is added, and the sum kept between ``low`` and ``high``.
+    :math:`(M_c u + B_c) \gg S_c`; then ``after`` is added, and the sum kept between ``low``
+    and ``high``.
 
     Args:
       input: a tensor.
       output: name of the result.
       before: int32, shape ``(channels,)``.
       multiplier: int32, same shape.
+      offset: int32, same shape.
       shift: int32, same shape, 0 to 31.
       after: int32, same shape.
       low: smallest result.
@@ -132,6 +134,7 @@ class PReLU:
     output: str
     before: np.ndarray
     multiplier: np.ndarray
+    offset: np.ndarray
     shift: np.ndarray
     after: np.ndarray
     low: int
@@ -256,23 +259,27 @@ def _result(layer: Layer, found: dict[str, Tensor]) -> Tensor:
         case Rescale():
             ends = _ends(layer.multiplier, source.low, source.high) + layer.offset.astype(int)
             _fits(layer.output, ends)
-            return Tensor(source.shape, layer.low, layer.high)
+            return _between(layer, source.shape, ends >> layer.shift.astype(int))
         case Add():
             other = found[layer.other]
             if other.shape != source.shape:
                 raise ValueError(
                     f"{layer.output!r} adds tensors of shapes {source.shape} and {other.shape}."
                 )
-            _fits(layer.output, np.array([source.low + other.low, source.high + other.high]))
-            return Tensor(source.shape, layer.low, layer.high)
+            ends = np.array([source.low + other.low, source.high + other.high])
+            _fits(layer.output, ends)
+            return _between(layer, source.shape, ends)
         case PReLU():
             before = layer.before.astype(int)
             lowest, highest = source.low + before, source.high + before
             scaled = layer.multiplier.astype(int) * np.minimum(lowest, 0)
-            _fits(layer.output, np.stack([lowest, highest, scaled]))
-            ends = np.stack([lowest, highest, scaled >> layer.shift.astype(int)])
-            _fits(layer.output, ends + layer.after.astype(int))
-            return Tensor(source.shape, layer.low, layer.high)
+            scaled = np.stack([scaled, np.zeros_like(scaled)]) + layer.offset.astype(int)
+            _fits(layer.output, np.stack([lowest, highest, *scaled]))
+            kept = np.maximum(np.stack([lowest, highest]), 0)
+            ends = np.concatenate([kept, scaled >> layer.shift.astype(int)])
+            ends = ends + layer.after.astype(int)
+            _fits(layer.output, ends)
+            return _between(layer, source.shape, ends)
         case Pool():
             size = _windows(
                 layer.output, (height, width), layer.window, layer.stride, layer.padding, (1, 1)
@@ -283,6 +290,11 @@ def _result(layer: Layer, found: dict[str, Tensor]) -> Tensor:
             low, high = min(source.low, source.low * count), max(source.high, source.high * count)
             _fits(layer.output, np.array([low, high]))
             return Tensor((*size, channels), low, high)
+
+
+def _between(layer: Rescale | Add | PReLU, shape, ends: np.ndarray) -> Tensor:
+    low, high = np.clip([ends.min(), ends.max()], layer.low, layer.high)
+    return Tensor(shape, int(low), int(high))
 
 
 def _windows(name, size, kernel, stride, padding, dilation) -> tuple[int, int]:

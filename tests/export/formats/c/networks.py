@@ -92,7 +92,8 @@ class Builder:
         numbers = self.random.integers
         before, after = numbers(-500, 500, channels), numbers(-500, 500, channels)
         multiplier, shift = numbers(-300, 300, channels), numbers(0, 12, channels)
-        return self.add(PReLU(x, self.name(), before, multiplier, shift, after, low, high))
+        scaled = multiplier, numbers(-(2**20), 2**20, channels), shift
+        return self.add(PReLU(x, self.name(), before, *scaled, after, low, high))
 
     def sum(self, x: str, other: str, low: int = -4000, high: int = 4000) -> str:
         return self.add(Add(x, other, self.name(), low, high))

@@ -29,7 +29,7 @@ random_networks = given(networks())
 few = settings(
     max_examples=3, deadline=None, suppress_health_check=list(HealthCheck), database=None
 )
-many = settings(few, max_examples=40)
+many = settings(few, max_examples=15)
 
 
 def check(build, network, flags):

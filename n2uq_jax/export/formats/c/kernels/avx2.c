@@ -1,18 +1,8 @@
 /* Kernels for AVX2: table lookups for 1 and 2 bits, dot products of bytes and of 16-bit integers. */
+#include "avx2_stages.h"
 #include "depthwise.h"
-#include "x86.h"
 
 #ifdef N2UQ_X86
-
-AVX2 static void avx2_finish(const stage *stages, int32_t count, const memory *memory, place where,
-                             int32_t (*tile)[LANES]) {
-  run_stages(stages, count, memory, where, tile);
-}
-
-AVX2 static void avx2_pool(const pool *pool, const memory *memory, place where, int32_t width,
-                         int32_t (*tile)[LANES]) {
-  pool_tile(pool, memory, where, width, tile);
-}
 
 /* Lookups. Four neighbouring 2-bit codes are a byte, and the byte chooses a row of a table: at i, the
    sum of those of the four codes whose bit is set in i. A plane's nibble of four weights is such an

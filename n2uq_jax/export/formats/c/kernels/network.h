@@ -41,7 +41,8 @@ typedef enum {
   STORE,      /* tensor = tile, saturated to its type by the stages before */
   ADD,        /* tile = clamp(tile + tensor) */
   RESCALE,    /* tile = clamp((multiplier * tile + offset) >> shift) */
-  PRELU,      /* u = tile + before; tile = clamp((u < 0 ? (multiplier * u) >> shift : u) + after) */
+  PRELU,      /* u = tile + before; u = u < 0 ? (multiplier * u + offset) >> shift : u;
+                 tile = clamp(u + after) */
   COUNT,      /* tile = base + sign * (number of points below tile): all steps of a channel alike */
   LOOK_THROUGH /* tile = base + the sum of the steps whose points lie below tile */
 } stage_kind;
@@ -50,14 +51,16 @@ typedef struct {
   stage_kind kind;
   const tensor *other;       /* LOAD, STORE, ADD */
   const int32_t *multiplier; /* RESCALE, PRELU; per channel, as all that follow */
-  const int32_t *shift;
-  const int32_t *before; /* PRELU; RESCALE: the offset; thresholds: the base */
-  const int32_t *after;  /* PRELU */
-  const int32_t *points; /* thresholds: count rows of one point a channel */
-  const int32_t *steps;  /* LOOK_THROUGH: rows as of the points; COUNT: one sign a channel */
-  int32_t count;         /* points a channel */
-  int32_t row;           /* elements from one row of points to the next */
-  int32_t low, high;     /* of the result */
+  const int32_t *offset;     /* RESCALE, PRELU */
+  const int32_t *shift;      /* RESCALE, PRELU */
+  const int32_t *before;     /* PRELU */
+  const int32_t *after;      /* PRELU */
+  const int32_t *base;       /* thresholds */
+  const int32_t *points;     /* thresholds: count rows of one point a channel */
+  const int32_t *steps;      /* LOOK_THROUGH: rows as of the points; COUNT: one sign a channel */
+  int32_t count;             /* points a channel */
+  int32_t row;               /* elements from one row of points to the next */
+  int32_t low, high;         /* of the result */
 } stage;
 
 /* A convolution of unsigned bytes, or of 16-bit integers, with weights of 1 to 8 bits.

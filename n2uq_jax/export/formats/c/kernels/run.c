@@ -47,6 +47,7 @@ typedef struct {
   uint8_t *packed;
   uint8_t *prepared;
   int32_t *starts;      /* of each output pixel, its first input: bytes into the packed buffer */
+  int32_t *pixel_sums;  /* of the codes of each pixel of the packed buffer, a number a group */
   int32_t *totals;      /* sums of the codes that each output pixel reads, a number a group */
   int32_t tiles;        /* of pixels */
   int32_t tile_groups;  /* block groups a group: a tile's blocks are a block group */
@@ -79,11 +80,21 @@ static int32_t prepared_at_once(const convolution *c, const kernel *k) {
 
 static int has_totals(const kernel *k) { return k->form == FOURS || k->form == THREES; }
 
+static size_t totals_bytes(const convolution *c) {
+  size_t pixels = (size_t)c->out_height * (size_t)c->out_width;
+  return aligned(pixels * (size_t)product_groups(c) * sizeof(int32_t));
+}
+
+static size_t pixel_sums_bytes(const convolution *c) {
+  size_t pixels = (size_t)c->padded_height * (size_t)c->padded_width;
+  return aligned(pixels * (size_t)product_groups(c) * sizeof(int32_t));
+}
+
 /* Bytes that a convolution needs beside the tensors. */
 static size_t scratch_bytes(const convolution *c, const kernel *k) {
   size_t pixels = (size_t)c->out_height * (size_t)c->out_width;
   size_t bytes = aligned(packed_bytes(c, k->form)) + aligned(pixels * sizeof(int32_t));
-  if (has_totals(k)) bytes += aligned(pixels * (size_t)product_groups(c) * sizeof(int32_t));
+  if (has_totals(k)) bytes += totals_bytes(c) + pixel_sums_bytes(c);
   return bytes + prepared_size(c, k) * (size_t)prepared_at_once(c, k);
 }
 
@@ -127,21 +138,35 @@ static int32_t sum_of_codes(uint32_t four) {
   return (int32_t)((pairs & 15u) + (pairs >> 4));
 }
 
+/* Sums of the codes of every pixel and group of a packed row. */
+static void sum_one_row(const void *context, int32_t row) {
+  const conv_run *r = context;
+  const convolution *c = r->convolution;
+  size_t bytes = bytes_of(r->kernel->form, c->pitch);
+  size_t first = (size_t)row * (size_t)c->padded_width * (size_t)product_groups(c);
+  size_t count = (size_t)c->padded_width * (size_t)product_groups(c);
+  const uint8_t *codes = r->packed + first * bytes;
+  for (size_t i = 0; i < count; i++, codes += bytes) {
+    int32_t sum = 0;
+    for (size_t k = 0; k < bytes; k++) sum += sum_of_codes(codes[k]);
+    r->pixel_sums[first + i] = sum;
+  }
+}
+
+/* From the sums of pixels those of windows. */
 static void total_one_row(const void *context, int32_t y) {
   const conv_run *r = context;
   const convolution *c = r->convolution;
-  form form = r->kernel->form;
-  int32_t width = c->out_width, groups = product_groups(c);
-  int32_t group_bytes = (int32_t)bytes_of(form, c->pitch), run = c->run / c->pitch * group_bytes;
-  for (int32_t pixel = y * width; pixel < (y + 1) * width; pixel++)
+  int32_t width = c->out_width, groups = product_groups(c), run = c->run / c->pitch;
+  for (int32_t x = 0; x < width; x++)
     for (int32_t g = 0; g < groups; g++) {
-      const uint8_t *start = r->packed + r->starts[pixel] + g * group_bytes;
+      const int32_t *start =
+          r->pixel_sums + (y * c->stride_y * c->padded_width + x * c->stride_x) * groups + g;
       int32_t total = 0;
-      for (int32_t t = 0; t < c->taps; t++) {
-        const uint8_t *codes = start + c->tap_offsets[t] / c->pitch * group_bytes;
-        for (int32_t k = 0; k < run; k++) total += sum_of_codes(codes[k]);
-      }
-      r->totals[pixel * groups + g] = total;
+      /* A tap's offset is a number of whole pixels and groups, and so is a run's length. */
+      for (int32_t t = 0; t < c->taps; t++)
+        for (int32_t k = 0; k < run; k++) total += start[c->tap_offsets[t] / c->pitch + k];
+      r->totals[(y * width + x) * groups + g] = total;
     }
 }
 
@@ -198,8 +223,12 @@ static void convolve(const layer *l, const kernel *asked, const memory *memory, 
   uint8_t *next = scratch + aligned(packed_bytes(c, k->form));
   r.starts = (int32_t *)(void *)next;
   next += aligned((size_t)pixels * sizeof(int32_t));
-  r.totals = (int32_t *)(void *)next;
-  if (has_totals(k)) next += aligned((size_t)pixels * (size_t)product_groups(c) * sizeof(int32_t));
+  if (has_totals(k)) {
+    r.totals = (int32_t *)(void *)next;
+    next += totals_bytes(c);
+    r.pixel_sums = (int32_t *)(void *)next;
+    next += pixel_sums_bytes(c);
+  }
   r.prepared = next;
   r.tiles = (pixels + k->pixels - 1) / k->pixels;
   r.tile_groups = tile_groups_of(c, k);
@@ -207,7 +236,10 @@ static void convolve(const layer *l, const kernel *asked, const memory *memory, 
   for_each(c->padded_height, threads, pack_one_row, &r);
   memset(r.packed + packed_bytes(c, k->form) - SLACK, 0, SLACK);
   for_each(c->out_height, threads, start_one_row, &r);
-  if (has_totals(k)) for_each(c->out_height, threads, total_one_row, &r);
+  if (has_totals(k)) {
+    for_each(c->padded_height, threads, sum_one_row, &r);
+    for_each(c->out_height, threads, total_one_row, &r);
+  }
   int32_t count = product_groups(c) * r.tile_groups, at_once = k->prepare ? prepared_at_once(c, k) : count;
   for (r.first = 0; r.first < count; r.first += at_once) {
     int32_t now = smaller(at_once, count - r.first);

@@ -1,7 +1,6 @@
 /* Stages: what happens to sums between the product that makes them and the memory they go to.
 
-   Plain loops over 16 lanes. Each kernel includes them in a function compiled for its processor,
-   where the compiler turns them into vector instructions. */
+   This is the plain C; avx2_stages.h has the same in vector instructions. */
 #ifndef N2UQ_STAGES_H
 #define N2UQ_STAGES_H
 
@@ -93,7 +92,7 @@ INLINE void store_lanes(const tensor *t, void *data, size_t at, int32_t lanes, c
 INLINE void rescale(const stage *s, int32_t channel, int32_t pixels, int32_t (*tile)[LANES]) {
   int32_t multiplier[LANES], offset[LANES], shift[LANES], low = s->low, high = s->high;
   copy_lanes(multiplier, s->multiplier + channel);
-  copy_lanes(offset, s->before + channel);
+  copy_lanes(offset, s->offset + channel);
   copy_lanes(shift, s->shift + channel);
   for (int32_t p = 0; p < pixels; p++)
     for (int32_t i = 0; i < LANES; i++)
@@ -101,8 +100,10 @@ INLINE void rescale(const stage *s, int32_t channel, int32_t pixels, int32_t (*t
 }
 
 INLINE void prelu(const stage *s, int32_t channel, int32_t pixels, int32_t (*tile)[LANES]) {
-  int32_t multiplier[LANES], shift[LANES], before[LANES], after[LANES], low = s->low, high = s->high;
+  int32_t multiplier[LANES], offset[LANES], shift[LANES], before[LANES], after[LANES];
+  int32_t low = s->low, high = s->high;
   copy_lanes(multiplier, s->multiplier + channel);
+  copy_lanes(offset, s->offset + channel);
   copy_lanes(shift, s->shift + channel);
   copy_lanes(before, s->before + channel);
   copy_lanes(after, s->after + channel);
@@ -110,7 +111,7 @@ INLINE void prelu(const stage *s, int32_t channel, int32_t pixels, int32_t (*til
     for (int32_t i = 0; i < LANES; i++) {
       int32_t u = tile[p][i] + before[i];
       /* Multiplied only where negative: products of positive numbers may not fit 32 bits. */
-      int32_t scaled = ((u < 0 ? u : 0) * multiplier[i]) >> shift[i];
+      int32_t scaled = ((u < 0 ? u : 0) * multiplier[i] + offset[i]) >> shift[i];
       tile[p][i] = clamp((u < 0 ? scaled : u) + after[i], low, high);
     }
 }
@@ -149,7 +150,7 @@ INLINE void store(const stage *s, const memory *memory, place where, int32_t (*t
 
 INLINE void count_points(const stage *s, int32_t channel, int32_t pixels, int32_t (*tile)[LANES]) {
   int32_t base[LANES], sign[LANES];
-  copy_lanes(base, s->before + channel);
+  copy_lanes(base, s->base + channel);
   copy_lanes(sign, s->steps + channel);
   for (int32_t p = 0; p < pixels; p++) {
     int32_t v[LANES], below[LANES] = {0};
@@ -165,7 +166,7 @@ INLINE void add_steps(const stage *s, int32_t channel, int32_t pixels, int32_t (
   for (int32_t p = 0; p < pixels; p++) {
     int32_t v[LANES], code[LANES];
     copy_lanes(v, tile[p]);
-    copy_lanes(code, s->before + channel);
+    copy_lanes(code, s->base + channel);
     const int32_t *points = s->points + channel, *steps = s->steps + channel;
     for (int32_t j = 0; j < s->count; j++, points += s->row, steps += s->row)
       for (int32_t i = 0; i < LANES; i++) code[i] += v[i] > points[i] ? steps[i] : 0;
@@ -189,6 +190,20 @@ INLINE void run_stages(const stage *stages, int32_t count, const memory *memory,
   }
 }
 
+/* The pixels of a window that lie inside. */
+typedef struct {
+  int32_t top, left, bottom, right;
+} window;
+
+static inline window window_of(const pool *pool, size_t pixel, int32_t width) {
+  int32_t y = (int32_t)(pixel / (size_t)width) * pool->stride_y - pool->pad_top;
+  int32_t x = (int32_t)(pixel % (size_t)width) * pool->stride_x - pool->pad_left;
+  return (window){.top = y < 0 ? 0 : y,
+                  .left = x < 0 ? 0 : x,
+                  .bottom = smaller(y + pool->window_y, pool->input->height),
+                  .right = smaller(x + pool->window_x, pool->input->width)};
+}
+
 /* Maxima or sums over windows; what lies outside takes no part in either. */
 INLINE void pool_tile(const pool *pool, const memory *memory, place where, int32_t width,
                       int32_t (*tile)[LANES]) {
@@ -196,15 +211,11 @@ INLINE void pool_tile(const pool *pool, const memory *memory, place where, int32
   const void *data = address(t, memory);
   int32_t lanes = lanes_of(t, where.channel, where.lanes);
   for (int32_t p = 0; p < where.pixels; p++) {
-    size_t pixel = where.pixel + (size_t)p;
-    int32_t y = (int32_t)(pixel / (size_t)width) * pool->stride_y - pool->pad_top;
-    int32_t x = (int32_t)(pixel % (size_t)width) * pool->stride_x - pool->pad_left;
-    int32_t bottom = smaller(y + pool->window_y, t->height);
-    int32_t right = smaller(x + pool->window_x, t->width);
+    window w = window_of(pool, where.pixel + (size_t)p, width);
     for (int32_t i = 0; i < LANES; i++) tile[p][i] = pool->maximum ? INT32_MIN : 0;
-    for (int32_t v = y < 0 ? 0 : y; v < bottom; v++)
-      for (int32_t u = x < 0 ? 0 : x; u < right; u++) {
-        size_t at = ((size_t)v * (size_t)t->width + (size_t)u) * (size_t)t->pitch;
+    for (int32_t y = w.top; y < w.bottom; y++)
+      for (int32_t x = w.left; x < w.right; x++) {
+        size_t at = ((size_t)y * (size_t)t->width + (size_t)x) * (size_t)t->pitch;
         int32_t one[LANES];
         load_lanes(t, data, at + (size_t)where.channel, lanes, one);
         if (pool->maximum)

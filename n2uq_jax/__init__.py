@@ -45,6 +45,7 @@ _LAZY = {
     "load_artifact": "n2uq_jax.export",
     "cost": "n2uq_jax.report.cost",
     "load": "n2uq_jax.workdir.model",
+    "to_integer_only": "n2uq_jax.models.to_integer",
 }
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from n2uq_jax.arithmetic.exactness import Operands, choose_operands
-from n2uq_jax.arithmetic.product import scaled_product
+from n2uq_jax.arithmetic.product import exact_sums, scaled_product
 from n2uq_jax.quantizers.qarray import QArray
 from n2uq_jax.shapes import Array, Float
 
@@ -93,6 +93,56 @@ def quantized_conv(
     Raises:
       ValueError: if the ranks do not fit, or ``operands`` is not exact for these codes.
     """
+    convolution = _convolution(
+        x, w, strides, padding, input_dilation, kernel_dilation, groups, operands, precision
+    )
+    return scaled_product(convolution, x, w)
+
+
+def conv_sums(
+    x: QArray,
+    w: QArray,
+    *,
+    strides: Sequence[int],
+    padding: str | Sequence[tuple[int, int]],
+    input_dilation: Sequence[int] | None = None,
+    kernel_dilation: Sequence[int] | None = None,
+    groups: int = 1,
+    operands: Operands | None = None,
+    precision: lax.PrecisionLike = None,
+    integer: bool = False,
+) -> QArray:
+    """Convolves two quantized arrays and returns the sums with their scale.
+
+    The arguments are those of :func:`quantized_conv`, which multiplies both.
+
+    Args:
+      x: as there, but no plain array.
+      w: as there.
+      strides: as there.
+      padding: as there.
+      input_dilation: as there.
+      kernel_dilation: as there.
+      groups: as there.
+      operands: as there.
+      precision: as there.
+      integer: sums in int32, without a gradient, instead of float32.
+
+    Returns:
+      Sums of shape ``(batch, *spatial, out)``, scale ``(out,)``, and a bound of their magnitude.
+
+    Raises:
+      ValueError: as there.
+    """
+    convolution = _convolution(
+        x, w, strides, padding, input_dilation, kernel_dilation, groups, operands, precision
+    )
+    return exact_sums(convolution, x, w, terms=math.prod(w.shape[:-1]), integer=integer)
+
+
+def _convolution(
+    x, w, strides, padding, input_dilation, kernel_dilation, groups, operands, precision
+) -> Convolution:
     if x.ndim != w.ndim or not 3 <= x.ndim <= 5:
         raise ValueError(
             "x must have shape (batch, *spatial, in) and w (*window, in / groups, out) with the "
@@ -104,7 +154,7 @@ def quantized_conv(
             f"groups={groups} expects {w.shape[-2] * groups}."
         )
     ones = (1,) * (x.ndim - 2)
-    convolution = Convolution(
+    return Convolution(
         strides=tuple(strides),
         padding=padding if isinstance(padding, str) else tuple((lo, hi) for lo, hi in padding),
         input_dilation=tuple(input_dilation or ones),
@@ -113,4 +163,3 @@ def quantized_conv(
         operands=choose_operands(operands, x, w, terms=math.prod(w.shape[:-1])),
         precision=precision,
     )
-    return scaled_product(convolution, x, w)

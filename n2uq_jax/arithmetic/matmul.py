@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from n2uq_jax.arithmetic.exactness import Operands, choose_operands
-from n2uq_jax.arithmetic.product import scaled_product
+from n2uq_jax.arithmetic.product import exact_sums, scaled_product
 from n2uq_jax.quantizers.qarray import QArray
 from n2uq_jax.shapes import Array, Float
 
@@ -68,14 +68,44 @@ def quantized_matmul(
     Raises:
       ValueError: if the shapes do not fit, or ``operands`` is not exact for these codes.
     """
+    return scaled_product(_dot_product(x, w, operands, precision), x, w)
+
+
+def matmul_sums(
+    x: QArray,
+    w: QArray,
+    *,
+    operands: Operands | None = None,
+    precision: lax.PrecisionLike = None,
+    integer: bool = False,
+) -> QArray:
+    """Multiplies a quantized array by a quantized matrix and returns the sums with their scale.
+
+    Args:
+      x: codes ``(..., in)``, scale ``()``.
+      w: codes ``(in, out)``, scale ``()`` or ``(out,)``.
+      operands: as in :func:`quantized_matmul`, which multiplies sums and scale.
+      precision: as there.
+      integer: sums in int32, without a gradient, instead of float32.
+
+    Returns:
+      Sums of shape ``(..., out)``, their scale, and a bound of their magnitude.
+
+    Raises:
+      ValueError: as there.
+    """
+    product = _dot_product(x, w, operands, precision)
+    return exact_sums(product, x, w, terms=w.shape[0], integer=integer)
+
+
+def _dot_product(x, w, operands, precision) -> DotProduct:
     if w.ndim != 2 or x.ndim < 1 or x.shape[-1] != w.shape[0]:
         raise ValueError(
             "x must have shape (..., in) and w (in, out) with the same in; "
             f"got {x.shape} and {w.shape}."
         )
-    product = DotProduct(
+    return DotProduct(
         dimension_numbers=(((x.ndim - 1,), (0,)), ((), ())),
         operands=choose_operands(operands, x, w, terms=w.shape[0]),
         precision=precision,
     )
-    return scaled_product(product, x, w)

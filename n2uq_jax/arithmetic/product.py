@@ -46,6 +46,48 @@ def scaled_product(
     """
     if not isinstance(x, QArray):
         x = QArray(x, jnp.ones((), w.scale.dtype))
+    sums = multiply_codes(operation, x.codes, w.codes)
+    scale = product_scale(x, w)
+    return sums * align(scale, sums.ndim).astype(sums.dtype)
+
+
+def exact_sums(operation: Bilinear, x: QArray, w: QArray, *, terms: int, integer: bool) -> QArray:
+    r"""Applies a bilinear operation to codes and leaves the sums as they are.
+
+    Args:
+      operation: which products are summed.
+      x: codes of a float dtype, scale ``()``.
+      w: codes of a float dtype, scale ``()`` or ``(out,)``.
+      terms: number of products in one sum.
+      integer: return int32 sums, which have no gradient: for evaluation in integer arithmetic.
+
+    Returns:
+      A QArray with output channels last: sums in int32 or, for training, in float32 or wider; the
+      scale of :func:`scaled_product`; and the largest magnitude that a sum of so many products can
+      have, as ``max_code``.
+
+    Raises:
+      ValueError: if a scale has another shape.
+    """
+    multiply = sum_integers if integer else multiply_codes
+    known = x.max_code is not None and w.max_code is not None
+    largest = terms * x.max_code * w.max_code if known else None  # type: ignore[operator]
+    return QArray(multiply(operation, x.codes, w.codes), product_scale(x, w), largest)
+
+
+def product_scale(x: QArray, w: QArray) -> jax.Array:
+    """Returns the factor of sums of products of codes, behind a barrier.
+
+    Args:
+      x: activations, scale ``()``.
+      w: weights, scale ``()`` or ``(out,)``.
+
+    Returns:
+      Shape ``()`` or ``(out,)``.
+
+    Raises:
+      ValueError: if a scale has another shape.
+    """
     if x.scale.ndim:
         raise ValueError(
             f"x must have one scale, of shape (), as its channels are summed; got {x.scale.shape}."
@@ -55,10 +97,8 @@ def scaled_product(
             f"w must have a scale of shape (), or ({w.shape[-1]},) for the output channels on its "
             f"last axis; got {w.scale.shape}."
         )
-    accumulator = multiply_codes(operation, x.codes, w.codes)
     # Computed apart from its use: a compiler may otherwise reassociate the three factors.
-    scale = lax.optimization_barrier(x.scale * w.scale)
-    return accumulator * align(scale, accumulator.ndim).astype(accumulator.dtype)
+    return lax.optimization_barrier(x.scale * w.scale)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -83,6 +123,23 @@ def multiply_codes(
       beyond the integers of that type are rounded to it, once.
     """
     return tagged(_accumulate(operation, x, w), "multiply_codes")
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def sum_integers(operation: Bilinear, x: jax.Array, w: jax.Array) -> jax.Array:
+    """Sums products of codes exactly, into int32; an operation to export like the other.
+
+    Args:
+      operation: which products are summed, and in which arithmetic.
+      x: codes, integers of any dtype.
+      w: codes, integers of any dtype.
+
+    Returns:
+      The sums, int32.
+    """
+    operands = jnp.dtype(operation.operands)
+    sums = operation(x.astype(operands), w.astype(operands), accumulator_dtype(operation.operands))
+    return tagged(sums.astype(jnp.int32), "multiply_codes")
 
 
 def _accumulate(operation, x, w):

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from flax import nnx
 from flax.typing import Dtype
 
+from n2uq_jax.models.integer import IntegerMobileNetV2, IntegerOnly, IntegerResNet
+from n2uq_jax.models.layers import Precision
 from n2uq_jax.models.mobilenet_v2 import MobileNetV2
 from n2uq_jax.models.resnet import IMAGENET_DEPTHS, SMALL_DEPTHS, ResNet, resnet_shape
 from n2uq_jax.models.torchvision import TorchvisionMobileNetV2, TorchvisionResNet
@@ -16,6 +18,10 @@ PAPER = ("resnet18", "resnet34", "resnet50", "mobilenet_v2")
 
 TORCHVISION = "torchvision/"
 """Names of torchvision's own float networks begin so."""
+
+
+INTEGER_OPTIONS = ("stream_bits", "stem_bits", "head_bits", "mean", "std")
+"""Further arguments of :func:`create` with ``integer_only=True``."""
 
 
 def names() -> list[str]:
@@ -43,6 +49,7 @@ def create(
     a_bits: int | None = None,
     quantize_downsample: bool = True,
     num_classes: int = 1000,
+    integer_only: bool = False,
     dtype: Dtype = jnp.float32,
     param_dtype: Dtype = jnp.float32,
     rngs: nnx.Rngs,
@@ -59,6 +66,12 @@ def create(
       quantize_downsample: False keeps the 1x1 convolutions of ResNet shortcuts float; the other
         families have none.
       num_classes: number of logits, at least 1.
+      integer_only: the form whose evaluation is integer arithmetic alone. It takes uint8 pixels,
+        and the further arguments ``stream_bits`` (8 to 16, by default 16), of the residual
+        stream, ``stem_bits`` and ``head_bits`` (2 to 8, by default 8), of the first and the last
+        layer, and ``mean`` and ``std``, per channel of pixels divided by 255, by default
+        ImageNet's. Its parameters are those of the paper's form;
+        :func:`n2uq_jax.to_integer_only` copies a trained network's.
       dtype: dtype of the computation.
       param_dtype: dtype of the parameters.
       rngs: the key stream ``params``.
@@ -67,19 +80,23 @@ def create(
         of the first convolution in pixels, by default 1. All are at least 1.
 
     Returns:
-      A module that maps float NHWC images, shape ``(batch, height, width, in_features)``, to
-      logits, shape ``(batch, num_classes)``.
+      A module that maps NHWC images, shape ``(batch, height, width, in_features)``, normalized
+      floats or, if integer-only, uint8 pixels, to logits, shape ``(batch, num_classes)``.
 
     Raises:
       TypeError: for an argument that the network does not take.
-      ValueError: if no network has that name, only one bit width is None, one is not in 1 to 8, a
-        network of torchvision's is asked for bit widths, or a size is less than 1.
+      ValueError: if no network has that name, only one bit width is None, one is out of its range,
+        a network of torchvision's is asked for bit widths, an integer-only one has none, or a size
+        is less than 1.
 
     Reference:
       Liu et al., "Nonuniform-to-Uniform Quantization", CVPR 2022, Section 4.
     """
     if name not in names():
         raise ValueError(f"name must be one of {', '.join(names())}; got {name!r}.")
+    integers = {option: kwargs.pop(option) for option in INTEGER_OPTIONS if option in kwargs}
+    if integers and not integer_only:
+        raise TypeError(f"{', '.join(integers)} wants integer_only=True, got False.")
     _check_options(name, kwargs)
     _check_sizes(kwargs | {"num_classes": num_classes})
     shared: dict[str, Any] = {
@@ -90,6 +107,8 @@ def create(
     }
     family = name.removeprefix(TORCHVISION)
     if family != name:
+        if integer_only:
+            raise ValueError(f"integer_only must be False for the float network {name!r}.")
         if w_bits is not None or a_bits is not None:
             raise ValueError(
                 f"w_bits and a_bits must be None for the float network {name!r}, got "
@@ -99,11 +118,36 @@ def create(
         if family == "mobilenet_v2":
             return TorchvisionMobileNetV2(**kwargs, **shared)
         return TorchvisionResNet(resnet_shape(family, **kwargs), **shared)
+    if integer_only:
+        precision = Precision(w_bits, a_bits, dtype, param_dtype)
+        form = IntegerOnly(precision, quantize_downsample, **integers)
+        return create_integer(family, form, num_classes=num_classes, rngs=rngs, **kwargs)
     shared |= {"w_bits": w_bits, "a_bits": a_bits}
     if family == "mobilenet_v2":
         return MobileNetV2(**kwargs, **shared)
     shape = resnet_shape(family, **kwargs)
     return ResNet(shape, quantize_downsample=quantize_downsample, **shared)
+
+
+def create_integer(
+    name: str, form: IntegerOnly, *, num_classes: int, rngs: nnx.Rngs, **kwargs: Any
+) -> IntegerResNet | IntegerMobileNetV2:
+    """Builds an integer-only network; :func:`create` checks the arguments.
+
+    Args:
+      name: of the paper's networks or the small ones.
+      form: bit widths and pixels.
+      num_classes: number of logits.
+      rngs: the key stream ``params``.
+      **kwargs: as in :func:`create`.
+
+    Returns:
+      The network.
+    """
+    if name == "mobilenet_v2":
+        return IntegerMobileNetV2(form=form, num_classes=num_classes, rngs=rngs, **kwargs)
+    shape = resnet_shape(name, **kwargs)
+    return IntegerResNet(shape, form=form, num_classes=num_classes, rngs=rngs)
 
 
 def _check_options(name: str, kwargs: dict[str, Any]) -> None:

@@ -101,18 +101,28 @@ class InvertedResidualNetwork(nnx.Module):
 
     Args:
       blocks: the convolutions of every block.
-      form: makes the blocks.
+      form: makes the units.
+      make_block: makes the blocks of these.
       rngs: the key stream ``params``.
+
+    Attributes:
+      input_dtype: dtype of the images.
     """
 
+    input_dtype: Any = jnp.float32
     stem: Callable[[jax.Array], jax.Array]
     last: Callable[[jax.Array], jax.Array]
     head: Any
 
-    def __init__(self, blocks: Sequence[Sequence[ConvShape]], *, form: Form, rngs: nnx.Rngs):
-        self.blocks = nnx.List(
-            [InvertedResidual(shapes, form=form, rngs=rngs) for shapes in blocks]
-        )
+    def __init__(
+        self,
+        blocks: Sequence[Sequence[ConvShape]],
+        *,
+        form: Form,
+        make_block: Callable[..., InvertedResidual] = InvertedResidual,
+        rngs: nnx.Rngs,
+    ):
+        self.blocks = nnx.List([make_block(shapes, form=form, rngs=rngs) for shapes in blocks])
 
     def __call__(self, images: jax.Array) -> jax.Array:
         """Classifies.
@@ -169,7 +179,7 @@ class MobileNetV2(InvertedResidualNetwork):
         param_dtype: Dtype = jnp.float32,
         rngs: nnx.Rngs,
     ):
-        precision = Precision(w_bits, a_bits, dtype, param_dtype)
+        self.precision = precision = Precision(w_bits, a_bits, dtype, param_dtype)
         shared: dict[str, Any] = {"precision": precision, "rngs": rngs}
         first, form = stem_conv(in_features), PreActivation(precision)
         self.conv = conv(first, quantized=False, **shared)

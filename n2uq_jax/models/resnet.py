@@ -149,16 +149,29 @@ class ResidualNetwork(nnx.Module):
     Args:
       shape: the convolutions.
       num_classes: number of logits.
-      form: makes the blocks and the head.
+      form: makes the units and the head.
+      make_block: makes the blocks of these.
       rngs: the key stream ``params``.
+
+    Attributes:
+      input_dtype: dtype of the images.
     """
 
+    input_dtype: Any = jnp.float32
     stem: Callable[[jax.Array], jax.Array]
 
-    def __init__(self, shape: ResNetShape, num_classes: int, *, form: Form, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        shape: ResNetShape,
+        num_classes: int,
+        *,
+        form: Form,
+        make_block: Callable[..., ResidualBlock] = ResidualBlock,
+        rngs: nnx.Rngs,
+    ):
         self.stages = nnx.List(
             [
-                nnx.List([ResidualBlock(block, form=form, rngs=rngs) for block in stage])
+                nnx.List([make_block(block, form=form, rngs=rngs) for block in stage])
                 for stage in shape.stages
             ]
         )
@@ -220,6 +233,7 @@ class ResNet(ResidualNetwork):
         rngs: nnx.Rngs,
     ):
         precision = Precision(w_bits, a_bits, dtype, param_dtype)
+        self.shape, self.precision, self.quantize_downsample = shape, precision, quantize_downsample
         self.conv = conv(shape.stem_conv, quantized=False, precision=precision, rngs=rngs)
         self.norm = BatchNorm(shape.widths[0], rngs=rngs, **precision.dtypes)
         self.pool = shape.stem == "imagenet"

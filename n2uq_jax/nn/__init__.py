@@ -1,5 +1,6 @@
 """Flax NNX layers over the quantizers."""
 
+from n2uq_jax.nn import integer as integer
 from n2uq_jax.nn.activation import PACT as PACT
 from n2uq_jax.nn.activation import ActivationQuantizer as ActivationQuantizer
 from n2uq_jax.nn.batch_norm import BatchNorm as BatchNorm

@@ -1,12 +1,14 @@
 """A convolution with quantized weights and inputs."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from n2uq_jax.arithmetic import quantized_conv
+from n2uq_jax.arithmetic import conv_sums, quantized_conv
 from n2uq_jax.nn.quantized import map_codes
 from n2uq_jax.nn.windowed import WindowedLayer, padding_pairs, per_axis
 from n2uq_jax.quantizers import QArray
@@ -75,7 +77,24 @@ class QuantConv(WindowedLayer, nnx.Conv):  # type: ignore[misc]
         if mask is not None and mask.shape != shape:
             raise ValueError(f"mask must have the kernel's shape {shape}, got {mask.shape}.")
 
-    def convolve(self, x: QArray | jax.Array) -> jax.Array:
+    def sums(self, inputs: jax.Array | QArray, *, integer: bool = False) -> QArray:
+        """Convolves, and leaves the sums of products of codes as they are.
+
+        Args:
+          inputs: as for a call, with one batch axis.
+          integer: sums in int32, which have no gradient, instead of float32 or wider.
+
+        Returns:
+          A QArray of the sums and their scale, without the bias; ``max_code`` bounds the sums.
+
+        Raises:
+          TypeError: for a QArray where the layer has a quantizer of its own.
+          ValueError: for a wrong number of axes or channels.
+        """
+        x, _ = self.quantize_inputs(inputs)
+        return self.convolve(x, functools.partial(conv_sums, integer=integer))
+
+    def convolve(self, x: Any, product: Callable[..., Any] = quantized_conv) -> Any:
         """Returns the convolution of ``x`` of shape ``(batch, *spatial, in_features)``."""
         rank = len(self.kernel_size)
         dilation = per_axis(self.kernel_dilation, rank)
@@ -86,7 +105,7 @@ class QuantConv(WindowedLayer, nnx.Conv):  # type: ignore[misc]
             padding = "VALID"
 
         return self.multiply(
-            quantized_conv,
+            product,
             x,
             self.quantized_kernel(),
             strides=per_axis(self.strides, rank),

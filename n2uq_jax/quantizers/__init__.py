@@ -7,4 +7,5 @@ from n2uq_jax.quantizers.activation import quantize_activation as quantize_activ
 from n2uq_jax.quantizers.activation import thresholds as thresholds
 from n2uq_jax.quantizers.pact import quantize_pact as quantize_pact
 from n2uq_jax.quantizers.qarray import QArray as QArray
+from n2uq_jax.quantizers.symmetric import quantize_symmetric as quantize_symmetric
 from n2uq_jax.quantizers.weights import quantize_weight as quantize_weight

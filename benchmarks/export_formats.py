@@ -21,7 +21,7 @@ from onnx.utils import Extractor
 import n2uq_jax as n2uq
 from n2uq_jax.export import IntegerProgram, build_program
 from n2uq_jax.export.artifact.tensors import flatten, pack_tensors, unflatten
-from n2uq_jax.export.formats.onnx.integers import to_onnx
+from n2uq_jax.export.formats.onnx.runtime import to_onnx
 from n2uq_jax.export.formats.qonnx import to_qonnx
 from n2uq_jax.export.formats.stablehlo import to_stablehlo
 from n2uq_jax.export.program.execution import Execution

@@ -53,7 +53,7 @@ def write_format(program: IntegerProgram, name: str) -> dict[str, bytes]:
 
         return {"model.stablehlo": to_stablehlo(program)}
     if name == "onnx":
-        from n2uq_jax.export.formats.onnx.integers import to_onnx
+        from n2uq_jax.export.formats.onnx.runtime import to_onnx
 
         return {"model.onnx": to_onnx(program)}
     from n2uq_jax.export.formats.qonnx import to_qonnx

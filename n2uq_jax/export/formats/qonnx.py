@@ -4,12 +4,13 @@ import jax.numpy as jnp
 import numpy as np
 from onnx import TensorProto
 
-from n2uq_jax.export.formats.onnx.builder import NotInOnnx, OnnxBuilder
+from n2uq_jax.export.formats.onnx.builder import OnnxBuilder
+from n2uq_jax.export.formats.onnx.graph import NotInOnnx
 from n2uq_jax.export.program.program import IntegerProgram
 from n2uq_jax.export.trace.graph import Op, Value
 from n2uq_jax.export.trace.network import Quantizer, Source
-from n2uq_jax.export.trace.primitives import IDENTITIES
 from n2uq_jax.export.trace.products import Product
+from n2uq_jax.export.trace.ranges import exact, is_integer
 from n2uq_jax.quantizers import thresholds
 
 DOMAIN = "qonnx.custom_op.general"
@@ -44,11 +45,17 @@ def to_qonnx(program: IntegerProgram, *, batch_size: int = 1, codes: bool = Fals
 
 
 class _Builder(OnnxBuilder):
-    """Integers in float32; a value is held channels first, channels last, or both."""
+    """Codes and sums in float32, channels first, last, or both; other integers in int32."""
 
     def __init__(self, program: IntegerProgram, batch_size: int):
         super().__init__(program, batch_size)
+        self._floats: dict[Value, str] = {}
         self._first: dict[Value, str] = {}
+        self._int32: dict[Value, str] = {}
+        if is_integer(self.images):
+            self._int32[self.images] = self.graph.cast("images", TensorProto.INT32)
+        else:
+            self._floats[self.images] = "images"
         self._signs = self._signs_of_products()
 
     def code_type(self, value: Value) -> int:
@@ -58,13 +65,34 @@ class _Builder(OnnxBuilder):
         return self.floats(value)
 
     def floats(self, value: Value) -> str:
-        if value not in self.names:
-            self.names[value] = self.channels_last(self._first[value], len(value.shape))
-        return self.names[value]
+        if value not in self._floats:
+            if value in self._first:
+                held = self.graph.channels_last(self._first[value], len(value.shape))
+            else:
+                held = self.graph.cast(self._int32[value], TensorProto.FLOAT)
+            self._floats[value] = held
+        return self._floats[value]
+
+    def int32(self, value: Value) -> str:
+        if value.aval.dtype == np.bool_:
+            return self.floats(value)
+        if value not in self._int32:
+            self._int32[value] = self.graph.cast(self.floats(value), TensorProto.INT32)
+        return self._int32[value]
+
+    def hold_floats(self, value: Value, name: str) -> None:
+        if is_integer(value):
+            self._int32[value] = self.graph.cast(name, TensorProto.INT32)
+        else:
+            self._floats[value] = name
+
+    def hold_int32(self, value: Value, name: str) -> None:
+        held = self._floats if value.aval.dtype == np.bool_ else self._int32
+        held[value] = name
 
     def _floats_first(self, value: Value) -> str:
         if value not in self._first:
-            self._first[value] = self.channels_first(self.names[value], len(value.shape))
+            self._first[value] = self.graph.channels_first(self.floats(value), len(value.shape))
         return self._first[value]
 
     def _signs_of_products(self) -> dict[Value, np.ndarray]:
@@ -85,19 +113,18 @@ class _Builder(OnnxBuilder):
 
     def multiply(self, product: Product) -> None:
         weight = self.arrays[product.weight].astype(np.float32)
-        if self.network.ranges[product.accumulator].largest > 2**24:
-            raise NotInOnnx(f"the accumulators of {product.name} exceed the integers of float32.")
+        self._check_exact(product.accumulator, product.name)
         weight = weight * self._signs.get(product.accumulator, np.float32(1))
         x, out = product.op.inputs[0], product.accumulator
         if product.bilinear.name == "dot_general":
-            self.names[out] = self.node("MatMul", [self.floats(x), self._quantized(weight)])
+            self._floats[out] = self.graph.node("MatMul", [self.floats(x), self._quantized(weight)])
             return
         params = product.bilinear.params
         if set(params["lhs_dilation"]) != {1}:
             raise NotInOnnx(f"QONNX export does not know the transposed {product.name}.")
         kernel = self._quantized(weight.transpose(params["dimension_numbers"].rhs_spec))
         before, after = zip(*params["padding"], strict=True)
-        self._first[out] = self.node(
+        self._first[out] = self.graph.node(
             "Conv",
             [self._floats_first(x), kernel],
             hint=product.name,
@@ -111,10 +138,10 @@ class _Builder(OnnxBuilder):
     def _quantized(self, weight: np.ndarray) -> str:
         """Adds weight codes as a Quant node: odd integers take a bit more in two's complement."""
         bits = int(np.abs(weight).max()).bit_length() + 1
-        scalars = [self.constant(np.float32(v)) for v in (1, 0, bits)]
-        return self.node(
+        scalars = [self.graph.constant(np.float32(v)) for v in (1, 0, bits)]
+        return self.graph.node(
             "Quant",
-            [self.constant(weight, "weight"), *scalars],
+            [self.graph.constant(weight, "weight"), *scalars],
             domain=DOMAIN,
             signed=1,
             narrow=0,
@@ -127,20 +154,21 @@ class _Builder(OnnxBuilder):
             array.astype(np.int64) for array in (read_off.points, read_off.steps, read_off.base)
         )
         sums, out = source.value, quantizer.codes
+        self._check_exact(sums, source.name)
         rank = len(sums.shape)
         x = self._floats_first(sums)
         if read_off.is_monotone:
             sign = steps[:, 0]
             if sums not in self._signs and (sign < 0).any():
-                x = self.node("Mul", [x, self._per_channel(sign, rank)])
+                x = self.graph.node("Mul", [x, self._per_channel(sign, rank)])
             # acc <= p, the code of a decreasing channel, is -acc >= -p.
             at_least = np.sort(np.where(sign[:, None] > 0, points + 1, -points), axis=1)
             codes = self._multi_threshold(x, at_least, quantizer.levels, rank)
         else:
-            codes = self.node(
+            codes = self.graph.node(
                 "Add",
                 [
-                    self.node(
+                    self.graph.node(
                         "Sub",
                         [
                             self._multi_threshold(x, _repeated(points + 1, steps), 255, rank),
@@ -153,19 +181,19 @@ class _Builder(OnnxBuilder):
         if out.shape == sums.shape:
             self._first[out] = codes
         else:
-            self.names[out] = self.reshape(self.channels_last(codes, rank), out.shape)
+            self._floats[out] = self.graph.reshape(self.graph.channels_last(codes, rank), out.shape)
 
     def _multi_threshold(self, x: str, at_least: np.ndarray, largest: int, rank: int) -> str:
-        return self.node(
+        return self.graph.node(
             "MultiThreshold",
-            [x, self.constant(at_least.astype(np.float32), "thresholds")],
+            [x, self.graph.constant(at_least.astype(np.float32), "thresholds")],
             domain=DOMAIN,
             out_dtype=f"UINT{int(largest).bit_length()}",
             data_layout="NCHW" if rank == 4 else "NC",
         )
 
     def _per_channel(self, values: np.ndarray, rank: int) -> str:
-        return self.constant(values.astype(np.float32).reshape(-1, *(1,) * (rank - 2)))
+        return self.graph.constant(values.astype(np.float32).reshape(-1, *(1,) * (rank - 2)))
 
     def compute(self, op: Op) -> None:
         rank = len(op.outputs[0].shape)
@@ -173,25 +201,23 @@ class _Builder(OnnxBuilder):
             super().compute(op)
             return
         x, start, intervals, in_scale = op.inputs
-        u = self.node("Mul", [self.floats(x), self.constant(self._array(in_scale))])
-        levels = np.asarray(thresholds(*(jnp.asarray(self._array(v)) for v in (start, intervals))))
+        u = self.graph.node("Mul", [self.floats(x), self.graph.constant(self.array(in_scale))])
+        levels = np.asarray(thresholds(*(jnp.asarray(self.array(v)) for v in (start, intervals))))
         at_least = np.nextafter(levels, np.float32(np.inf)).reshape(len(levels), -1).T
-        first = self.channels_first(u, rank)
+        first = self.graph.channels_first(u, rank)
         self._first[op.outputs[0]] = self._multi_threshold(first, at_least, len(levels), rank)
 
     def integers(self, op: Op) -> None:
-        inputs = [
-            self.floats(v) if v.constant is None else self.constant(np.float32(v.constant))
-            for v in op.inputs
-        ]
-        operators = {"add": "Add", "sub": "Sub", "mul": "Mul", "neg": "Neg"}
-        if op.name in operators:
-            result = self.node(operators[op.name], inputs)
-        elif op.name in IDENTITIES or op.name == "convert_element_type":
-            result = inputs[0]
+        # Codes stay floats where the network holds them so; other integers are int32.
+        values = [v for v in (*op.inputs, *op.outputs) if v.constant is None]
+        if any(is_integer(v) or v.aval.dtype == np.bool_ for v in values):
+            super().integers(op)
         else:
-            result = self.move_node(op, inputs)
-        self.names[op.outputs[0]] = result
+            self.compute(op)
+
+    def _check_exact(self, value: Value, name: str) -> None:
+        if not self.network.ranges[value].within(exact(np.dtype(np.float32))):
+            raise NotInOnnx(f"the accumulators of {name} exceed the integers of float32.")
 
 
 def _repeated(at_least: np.ndarray, steps: np.ndarray) -> np.ndarray:

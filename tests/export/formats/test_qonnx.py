@@ -4,7 +4,9 @@ import numpy as np
 import onnx
 import pytest
 
+from n2uq_jax.export import build_program
 from n2uq_jax.export.formats.qonnx import DOMAIN, to_qonnx
+from tests.export.integer_network import SHAPE, network, parameters, pixels
 from tests.export.networks import built, images
 
 with warnings.catch_warnings():
@@ -62,3 +64,14 @@ def test_conventions(program):
     (images_info,) = model.graph.input
     dims = [d.dim_value for d in images_info.type.tensor_type.shape.dim]
     assert dims == [1, 8, 8, 1]
+
+
+def test_integer_network_gives_the_same_integers_from_pixels_on():
+    program = build_program((network, parameters()), SHAPE, image_dtype=np.uint8)
+    x = pixels(5)
+    got = run_qonnx(to_qonnx(program, batch_size=5, codes=True), x)
+    logits, codes = program.codes(x)
+    np.testing.assert_array_equal(got.pop("logits"), logits)
+    assert set(got) == set(codes) == {"block", "head"}
+    for name, expected in codes.items():
+        np.testing.assert_array_equal(got[name], expected, err_msg=name)

@@ -5,11 +5,11 @@ import itertools
 import numpy as np
 from onnx import TensorProto, checker
 
-from n2uq_jax.export.formats.onnx.builder import NotInOnnx, OnnxBuilder
+from n2uq_jax.export.formats.onnx.builder import OnnxBuilder
+from n2uq_jax.export.formats.onnx.graph import NotInOnnx
 from n2uq_jax.export.program.program import IntegerProgram
-from n2uq_jax.export.trace.graph import Op, Value
+from n2uq_jax.export.trace.graph import Value
 from n2uq_jax.export.trace.network import Quantizer, Source
-from n2uq_jax.export.trace.primitives import IDENTITIES
 from n2uq_jax.export.trace.products import Product
 
 _SATURATION = 2**15 - 1
@@ -43,49 +43,47 @@ def to_onnx(program: IntegerProgram, *, codes: bool = False) -> bytes:
 
 
 class _Builder(OnnxBuilder):
-    """Integers in integer types: codes uint8 or int8, accumulators int32."""
+    """Integers in integer types: codes uint8 or int8, what is wider int32."""
 
     def __init__(self, program: IntegerProgram):
         super().__init__(program)
-        self._as_floats: dict[Value, str] = {}
+        self._names: dict[Value, str] = {self.images: "images"}
+        self._cast: dict[tuple[Value, int], str] = {}
 
     def code_type(self, value: Value) -> int:
+        if value.aval.dtype == np.bool_:
+            return TensorProto.BOOL
         low, high = self.network.ranges[value].bounds
         if low >= 0 and high <= 255:
             return TensorProto.UINT8
         return TensorProto.INT8 if low >= -128 and high <= 127 else TensorProto.INT32
 
+    def codes(self, value: Value) -> str:
+        return self._names[value]
+
     def floats(self, value: Value) -> str:
-        if value not in self.network.ranges:
-            return self.names[value]
-        if value not in self._as_floats:
-            self._as_floats[value] = self.node("Cast", [self.names[value]], to=TensorProto.FLOAT)
-        return self._as_floats[value]
+        return self._as(value, TensorProto.FLOAT)
 
-    def compute(self, op: Op) -> None:
-        super().compute(op)
-        if op.is_quantizer:
-            floats = self.names[op.outputs[0]]
-            kind = self.code_type(op.outputs[0])
-            self.names[op.outputs[0]] = self.node("Cast", [floats], to=kind)
+    def int32(self, value: Value) -> str:
+        return self._as(value, TensorProto.INT32)
 
-    def integers(self, op: Op) -> None:
-        out = op.outputs[0]
-        kind = self.code_type(out)
-        inputs = []
-        for value in op.inputs:
-            if value.constant is not None:
-                inputs.append(self.constant(np.asarray(value.constant).astype(np.int32)))
-            else:
-                inputs.append(self.node("Cast", [self.names[value]], to=TensorProto.INT32))
-        operators = {"add": "Add", "sub": "Sub", "mul": "Mul", "neg": "Neg"}
-        if op.name in operators:
-            result = self.node(operators[op.name], inputs)
-        elif op.name in IDENTITIES or op.name == "convert_element_type":
-            result = inputs[0]
-        else:
-            result = self.move_node(op, inputs)
-        self.names[out] = self.node("Cast", [result], to=kind)
+    def hold_floats(self, value: Value, name: str) -> None:
+        self._names[value] = name
+        if value in self.network.ranges and value.aval.dtype != np.bool_:
+            self._names[value] = self.graph.cast(name, self.code_type(value))
+
+    def hold_int32(self, value: Value, name: str) -> None:
+        kind = self.code_type(value)
+        held_so = kind in (TensorProto.INT32, TensorProto.BOOL)
+        self._names[value] = name if held_so else self.graph.cast(name, kind)
+
+    def _as(self, value: Value, kind: int) -> str:
+        held = self._names[value]
+        if value not in self.network.ranges or self.code_type(value) in (kind, TensorProto.BOOL):
+            return held
+        if (value, kind) not in self._cast:
+            self._cast[value, kind] = self.graph.cast(held, kind)
+        return self._cast[value, kind]
 
     def apply_thresholds(self, quantizer: Quantizer, source: Source) -> None:
         thresholds = self.program.thresholds[quantizer.name]
@@ -93,36 +91,36 @@ class _Builder(OnnxBuilder):
             array.astype(np.int32)
             for array in (thresholds.points, thresholds.steps, thresholds.base)
         )
-        sums = self.names[source.value]
+        sums = self.int32(source.value)
         if thresholds.is_monotone:
             # acc <= p, the code of a decreasing channel, is -acc > -p - 1.
             sign = steps[:, 0]
             if (sign < 0).any():
-                sums = self.node("Mul", [sums, self.constant(sign)])
+                sums = self.graph.node("Mul", [sums, self.graph.constant(sign)])
             points = np.where(sign[:, None] > 0, points, -points - 1)
             steps, base = np.ones_like(steps), np.zeros_like(base)
-        total = self.constant(base) if base.any() else ""
+        total = self.graph.constant(base) if base.any() else ""
         for point, step in zip(points.T, steps.T, strict=True):
-            above = self.node("Greater", [sums, self.constant(point)])
-            counted = self.node("Cast", [above], to=TensorProto.INT32)
+            above = self.graph.node("Greater", [sums, self.graph.constant(point)])
+            counted = self.graph.cast(above, TensorProto.INT32)
             if (step != 1).any():
-                counted = self.node("Mul", [counted, self.constant(step)])
-            total = self.node("Add", [total, counted]) if total else counted
+                counted = self.graph.node("Mul", [counted, self.graph.constant(step)])
+            total = self.graph.node("Add", [total, counted]) if total else counted
         out = quantizer.codes
-        codes = self.node("Cast", [total], to=self.code_type(out), hint=quantizer.name)
+        codes = self.graph.node("Cast", [total], to=self.code_type(out), hint=quantizer.name)
         if out.shape != source.value.shape:
-            codes = self.reshape(codes, out.shape)
-        self.names[out] = codes
+            codes = self.graph.reshape(codes, out.shape)
+        self._names[out] = codes
 
     def multiply(self, product: Product) -> None:
-        x = self.names[product.op.inputs[0]]
+        x = self.codes(product.op.inputs[0])
         weight = self.arrays[product.weight]
         assert product.codes is not None
         if product.bilinear.name == "dot_general":
             sums = self._matmul_integer(x, weight, product)
         else:
             sums = self._convolve(x, weight, product)
-        self.names[product.accumulator] = sums
+        self.hold_int32(product.accumulator, sums)
 
     def _convolve(self, x: str, weight: np.ndarray, product: Product) -> str:
         params = product.bilinear.params
@@ -134,9 +132,9 @@ class _Builder(OnnxBuilder):
         if groups == channels == weight.shape[-1]:
             total = None
             for patch, row in zip(patches, taps, strict=True):
-                wide = self.node("Cast", [patch], to=TensorProto.INT32)
-                term = self.node("Mul", [wide, self.constant(row[0].astype(np.int32))])
-                total = term if total is None else self.node("Add", [total, term])
+                wide = self.graph.cast(patch, TensorProto.INT32)
+                term = self.graph.node("Mul", [wide, self.graph.constant(row[0].astype(np.int32))])
+                total = term if total is None else self.graph.node("Add", [total, term])
             assert total is not None
             return total
         if groups == 1:
@@ -148,13 +146,13 @@ class _Builder(OnnxBuilder):
         for g in range(groups):
             start = [0] * len(shape) + [g * inside]
             limit = [*shape, (g + 1) * inside]
-            parts = [self.slice(p, start, limit, None, (*shape, channels)) for p in patches]
+            parts = [self.graph.slice(p, start, limit, None, (*shape, channels)) for p in patches]
             kernel = taps[:, :, g * outside : (g + 1) * outside].reshape(-1, outside)
             results.append(self._matmul_integer(self._join(parts), kernel, product))
-        return self.node("Concat", results, axis=-1)
+        return self.graph.node("Concat", results, axis=-1)
 
     def _join(self, patches: list[str]) -> str:
-        return patches[0] if len(patches) == 1 else self.node("Concat", patches, axis=-1)
+        return patches[0] if len(patches) == 1 else self.graph.node("Concat", patches, axis=-1)
 
     def _patches(self, x: str, product: Product) -> list[str]:
         """Returns, for each tap of the window, the codes that it meets at every position."""
@@ -164,8 +162,8 @@ class _Builder(OnnxBuilder):
         shape, out = value.shape, product.accumulator.shape
         if any(p != (0, 0) for p in padding):
             low, high = zip((0, 0), *padding, (0, 0), strict=True)
-            amounts = self.constant(np.asarray([*low, *high], np.int64))
-            x = self.node("Pad", [x, amounts])
+            amounts = self.graph.constant(np.asarray([*low, *high], np.int64))
+            x = self.graph.node("Pad", [x, amounts])
         padded = [size + a + b for size, (a, b) in zip(shape[1:-1], padding, strict=True)]
         whole = [0, *padded, shape[-1]]
         patches = []
@@ -176,15 +174,17 @@ class _Builder(OnnxBuilder):
                 for first, n, stride in zip(start, out[1:-1], strides, strict=True)
             ]
             ends = [0, *limit, shape[-1]]
-            patches.append(self.slice(x, [0, *start, 0], ends, [1, *strides, 1], whole))
+            patches.append(self.graph.slice(x, [0, *start, 0], ends, [1, *strides, 1], whole))
         return patches
 
     def _matmul_integer(self, x: str, matrix: np.ndarray, product: Product) -> str:
         """Multiplies codes by a matrix of weight codes, exactly."""
         assert product.codes is not None
         largest = product.codes.largest
-        narrow = matrix.dtype == np.int8 and largest <= 255
+        bytes_alone = self.code_type(product.op.inputs[0]) != TensorProto.INT32
+        narrow = matrix.dtype == np.int8 and bytes_alone
         if not narrow or 2 * largest * int(np.abs(matrix.astype(int)).max()) > _SATURATION:
-            wide = self.node("Cast", [x], to=TensorProto.INT32)
-            return self.node("MatMul", [wide, self.constant(matrix.astype(np.int32), product.name)])
-        return self.node("MatMulInteger", [x, self.constant(matrix, product.name)])
+            wide = self.graph.cast(x, TensorProto.INT32)
+            kernel = self.graph.constant(matrix.astype(np.int32), product.name)
+            return self.graph.node("MatMul", [wide, kernel])
+        return self.graph.node("MatMulInteger", [x, self.graph.constant(matrix, product.name)])

@@ -7,9 +7,11 @@ import pytest
 from flax import nnx
 
 from n2uq_jax.export import build_program
-from n2uq_jax.export.formats.onnx.builder import NotInOnnx
-from n2uq_jax.export.formats.onnx.integers import to_onnx
+from n2uq_jax.export.formats.onnx.graph import NotInOnnx
+from n2uq_jax.export.formats.onnx.runtime import to_onnx
 from n2uq_jax.nn import ActivationQuantizer, QuantConv, QuantLinear
+from tests.export.integer_network import SHAPE as INTEGER_SHAPE
+from tests.export.integer_network import network, parameters, pixels
 from tests.export.networks import built, images
 
 
@@ -74,6 +76,20 @@ def test_odd_layers():
     shape = (7, 7, 4)
     program = build_program(Odd(nnx.Rngs(0)), shape)
     assert_same(program, to_onnx(program, codes=True), images(5, shape))
+
+
+@pytest.mark.parametrize("n", [1, 9])
+def test_integer_network_gives_the_same_integers_from_pixels_on(n):
+    program = build_program((network, parameters()), INTEGER_SHAPE, image_dtype=np.uint8)
+    serialised = to_onnx(program, codes=True)
+    got = run_onnx(serialised, pixels(n))
+    logits, codes = program.codes(pixels(n))
+    np.testing.assert_array_equal(got.pop("logits"), logits)
+    assert set(got) == set(codes) == {"block", "head"}
+    for name, expected in codes.items():
+        np.testing.assert_array_equal(got[name], expected, err_msg=name)
+    model = onnx.load_from_string(serialised)
+    assert model.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8
 
 
 class Unknown(nnx.Module):

@@ -1,0 +1,86 @@
+"""The nodes and constants of an ONNX graph, and the nodes that only move elements."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from n2uq_jax.export.trace.graph import Op
+
+
+class NotInOnnx(ValueError):
+    """A network uses an operation that the ONNX export does not know."""
+
+
+class OnnxGraph:
+    """Nodes and constants, in the order in which they are added."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: dict[str, onnx.TensorProto] = {}
+        self._constants: dict[Any, str] = {}
+
+    def node(self, operator: str, inputs: Sequence[str], *, hint: str = "", **attributes) -> str:
+        """Adds a node with one output, and returns that output's name."""
+        output = f"{hint or operator}_{len(self.nodes)}"
+        self.nodes.append(
+            helper.make_node(operator, list(inputs), [output], name=output, **attributes)
+        )
+        return output
+
+    def constant(self, array: Any, hint: str = "constant") -> str:
+        """Adds a constant, and returns its name."""
+        array = np.asarray(array)
+        key = (hint, array.dtype.str, array.shape, array.tobytes())
+        if key not in self._constants:
+            name = f"{hint}_{len(self.initializers)}"
+            self.initializers[name] = numpy_helper.from_array(array, name)
+            self._constants[key] = name
+        return self._constants[key]
+
+    def cast(self, x: str, kind: int) -> str:
+        """Adds a Cast to an ONNX element type."""
+        return self.node("Cast", [x], to=kind)
+
+    def reshape(self, x: str, shape: Sequence[Any]) -> str:
+        """Adds a Reshape; one dimension may be symbolic."""
+        return self.node("Reshape", [x, self.constant(np.asarray(fixed(shape), np.int64))])
+
+    def slice(self, x: str, start, limit, strides, shape) -> str:
+        """Adds a Slice of the axes that it changes."""
+        strides = strides or (1,) * len(shape)
+        axes = [
+            i for i in range(len(shape)) if (start[i], strides[i]) != (0, 1) or limit[i] != shape[i]
+        ]
+        if not axes:
+            return x
+        arrays = ([v[i] for i in axes] for v in (start, limit, range(len(shape)), strides))
+        return self.node("Slice", [x, *(self.constant(np.asarray(a, np.int64)) for a in arrays)])
+
+    def channels_first(self, x: str, rank: int) -> str:
+        """Moves the last axis of a tensor behind its first."""
+        perm = [0, rank - 1, *range(1, rank - 1)]
+        return self.node("Transpose", [x], perm=perm) if rank > 2 else x
+
+    def channels_last(self, x: str, rank: int) -> str:
+        """Moves the second axis of a tensor to its end."""
+        perm = [0, *range(2, rank), 1]
+        return self.node("Transpose", [x], perm=perm) if rank > 2 else x
+
+
+def fixed(shape: Sequence[Any]) -> list[int]:
+    """Returns a shape for Reshape, its symbolic dimension as -1."""
+    dims = [d if isinstance(d, int) else -1 for d in shape]
+    if dims.count(-1) > 1:
+        raise NotInOnnx(f"ONNX export does not know reshapes to {tuple(shape)}.")
+    return dims
+
+
+def unit_shape(op: Op) -> list[Any]:
+    """Returns the operand's shape of a broadcast, with ones for the dimensions that are new."""
+    shape: list[Any] = [1] * len(op.outputs[0].shape)
+    for axis, size in zip(op.params["broadcast_dimensions"], op.inputs[0].shape, strict=True):
+        shape[axis] = size
+    return shape

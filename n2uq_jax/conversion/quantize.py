@@ -35,7 +35,8 @@ def quantize(model: M, rules: Iterable[Rule]) -> M:
 
     Raises:
       TypeError: if ``model`` is no NNX module or ``rules`` no sequence of rules.
-      ValueError: if a rule matches no layer, or no layer would be quantized.
+      ValueError: if a rule matches no layer, no layer would be quantized, or a layer cannot be
+        quantized as its rule says.
 
     Reference:
       Liu et al., "Nonuniform-to-Uniform Quantization", CVPR 2022.
@@ -60,5 +61,8 @@ def quantize(model: M, rules: Iterable[Rule]) -> M:
     for path, rule in decided.quantized.items():
         form = quantized_form(layers[path])
         assert form is not None
-        replacements[id(layers[path])] = form.from_float(layers[path], **rule.options)
+        try:
+            replacements[id(layers[path])] = form.from_float(layers[path], **rule.options)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
     return replace_modules(copy, replacements)

@@ -62,6 +62,7 @@ def test_thresholds_per_channel_start_out_equal():
     quantizer = calibrate(layer, layer.init(jax.random.key(0), x), [x])["params"]["input_quantizer"]
     assert quantizer["intervals"].shape == (3, 3)
     assert len(set(map(float, quantizer["in_scale"]))) == 1
+    assert (quantizer["in_scale"] != 1).all()  # as that of a new quantizer is
 
 
 def test_what_cannot_be_calibrated_is_an_error():

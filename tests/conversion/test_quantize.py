@@ -117,6 +117,16 @@ def test_the_result_trains():
     assert labels["linear1"]["kernel"] == "default"
 
 
+def test_what_a_layer_cannot_do_is_an_error_that_names_it():
+    class Net(nnx.Module):
+        def __init__(self, rngs):
+            self.mix = nnx.LinearGeneral(3, 3, axis=1, rngs=rngs)
+
+    rules = [n2uq.Rule("mix", 2, 2, per_channel=True)]
+    with pytest.raises(ValueError, match=r"mix: per_channel wants -1 in axis, got axis=\(1,\)"):
+        n2uq.quantize(Net(nnx.Rngs(0)), rules)
+
+
 def test_nothing_to_quantize_is_an_error_that_says_why():
     class Pair(nnx.Module):
         def __init__(self, rngs):

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from n2uq_jax import data
-from n2uq_jax.data.dataset import pixel_statistics
 
 
 def write_idx(folder, shape=(5, 4)):
@@ -16,13 +15,6 @@ def write_idx(folder, shape=(5, 4)):
         (folder / f"{split}-images-idx3-ubyte").write_bytes(header + images.tobytes())
         labels = bytes([0, 0, 8, 1, 0, 0, 0, count, *range(count)])
         (folder / f"{split}-labels-idx1-ubyte").write_bytes(labels)
-
-
-def test_statistics_are_those_of_the_pixels():
-    images = np.random.default_rng(0).integers(0, 256, (7, 5, 4, 3), dtype=np.uint8)
-    mean, std = pixel_statistics(images)
-    np.testing.assert_allclose(mean, images.mean((0, 1, 2)) / 255, rtol=1e-12)
-    np.testing.assert_allclose(std, images.std((0, 1, 2)) / 255, rtol=1e-12)
 
 
 def test_digits():

@@ -96,17 +96,3 @@ def test_a_run_that_diverged_can_be_drawn(path, tmp_path):
     figure = draw_curves(read_curves(path))
     assert figure.axes[3].texts[0].get_text() == "diverged"
     assert save(figure, tmp_path / "new" / "a.png", dpi=20).read_bytes()[:4] == b"\x89PNG"
-
-
-def test_a_picture_is_whole_or_absent(path, tmp_path, monkeypatch):
-    path.write_text(line())
-    figure = draw_curves(read_curves(path))
-
-    def fail(file, **_):
-        file.write_bytes(b"half")
-        raise OSError("disk full")
-
-    monkeypatch.setattr(figure, "savefig", fail)
-    with pytest.raises(OSError, match="disk full"):
-        save(figure, tmp_path / "a.png")
-    assert [p.name for p in tmp_path.iterdir()] == ["metrics.jsonl"]

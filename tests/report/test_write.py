@@ -7,25 +7,11 @@ from rich.console import Console
 
 from n2uq_jax import data
 from n2uq_jax.cli.command import run as command
-from n2uq_jax.nn import BatchNorm, QuantLinear
 from n2uq_jax.report import write as module
-from n2uq_jax.report.figures import observe, write_figures
 from n2uq_jax.report.write import write_report
 from n2uq_jax.training.config import default_config
 from n2uq_jax.workdir.config_json import open_workdir
-
-
-class Tiny(nnx.Module):
-    def __init__(self, rngs, a_bits=2):
-        self.norm = BatchNorm(64, rngs=rngs)
-        if a_bits is None:
-            self.linear = nnx.Linear(64, 3, rngs=rngs)
-        else:
-            self.linear = QuantLinear(64, 3, w_bits=2, a_bits=a_bits, rngs=rngs)
-
-    def __call__(self, images):
-        return self.linear(self.norm(images.reshape(-1, 64)))
-
+from tests.report.tiny import Tiny
 
 METRICS = [
     ("float", "train", 1, 2.0, 0.25, 0.5),
@@ -81,23 +67,6 @@ def test_staircases_without_the_data(run, monkeypatch):
 def test_data_that_have_moved_reach_the_data_set(run):
     with pytest.raises(ValueError, match="data_dir: /elsewhere"):
         report(run, data_dir="/elsewhere")
-
-
-def test_a_float_network_has_curves_alone(run, tmp_path):
-    model = Tiny(nnx.Rngs(0), a_bits=None)
-    written = write_figures(model, run / "metrics.jsonl", None, tmp_path / "new")
-    assert [path.name for path in written] == ["training_curves.png"]
-
-
-def test_observing_leaves_the_network_as_it_is():
-    model = Tiny(nnx.Rngs(0))
-    images = nnx.Rngs(1).normal((5, 8, 8, 1)) + 3
-    seen = observe(model, images)
-    assert seen["linear/input_quantizer"].shape == (5 * 64,)
-    # Running statistics are 0 and 1, so evaluation passes the images on.
-    assert seen["linear/input_quantizer"].mean() == pytest.approx(3, abs=0.2)
-    assert int(model.norm.num_batches[...]) == 0
-    assert not model.norm.use_running_average
 
 
 def test_the_command(run, capsys):

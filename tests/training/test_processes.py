@@ -126,11 +126,11 @@ def test_a_second_stage_starts_from_the_first_and_learns_from_it(tmp_path):
     np.testing.assert_allclose(two, one, rtol=0, atol=1e-9)
 
 
-def launch(workdir, *more):
+def launch(workdir, *more, options=()):
     """Starts the quickstart in two processes as the README has it, only shorter."""
     return subprocess.Popen(
         [
-            *("bash", str(LAUNCHER), "2", "--", "--config", "configs/digits_w2a2.py"),
+            *("bash", str(LAUNCHER), "2", *options, "--", "--config", "configs/digits_w2a2.py"),
             *("--workdir", str(workdir), "--config.model.width=4"),
             *("--config.model.stem_stride=2", "--config.float.epochs=0.5", *more),
         ],
@@ -157,14 +157,14 @@ def test_the_quickstart_ends_with_its_artifact(tmp_path):
 def test_sigterm_in_the_second_stage_stops_both_at_one_step(tmp_path):
     workdir = tmp_path / "run"
     settings = ["--config.quantized.epochs=1000", "--config.log_every=1", "--config.export=False"]
-    process = launch(workdir, *settings)
+    process = launch(workdir, *settings, options=("--devices-per-process", "1"))
     try:
         metrics = workdir / "metrics.jsonl"
         while not metrics.exists() or metrics.read_text().count('"quantized", "kind"') < 9:
             assert process.poll() is None, process.stdout.read()
             time.sleep(0.1)
         process.terminate()
-        output, _ = process.communicate(timeout=300)
+        output, _ = process.communicate(timeout=600)
     finally:
         process.kill()
     assert process.returncode == 0, output

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 from ml_collections import ConfigDict
 
 from n2uq_jax.data import Dataset
@@ -49,7 +50,8 @@ def open_workdir(workdir: Path, config: ConfigDict, dataset: Dataset) -> None:
     """Creates a workdir, or checks that it belongs to the same run.
 
     ``config.json`` holds the configuration and, under ``"dataset"``, what the network needs to
-    know of its images: ``num_classes``, ``image_shape``, ``preprocessing``, ``class_names``.
+    know of its images: ``num_classes``, ``image_shape``, ``preprocessing``, ``class_names``. Where
+    batch statistics are those of a device, it also holds the number of ``"devices"``.
     Where a run goes on with other :data:`CHANGEABLE` fields, it holds these from then on.
 
     Args:
@@ -72,9 +74,13 @@ def open_workdir(workdir: Path, config: ConfigDict, dataset: Dataset) -> None:
             "class_names": list(dataset.class_names) if dataset.class_names else None,
         },
     }
+    if config.batch_norm == "per_device":
+        wanted["devices"] = jax.device_count()
     path = workdir / "config.json"
     if path.exists():
-        refused = differences(read_workdir(workdir), wanted)
+        # Version 0.1 wrote no number of devices.
+        found = {"devices": wanted.get("devices"), **read_workdir(workdir)}
+        refused = differences(found, {"devices": None, **wanted})
         if refused:
             raise ValueError(
                 f"workdir {workdir} holds a run with another configuration: {'; '.join(refused)}. "

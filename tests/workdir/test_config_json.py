@@ -1,6 +1,7 @@
 import json
 import os
 
+import jax
 import pytest
 
 from n2uq_jax import data
@@ -76,6 +77,17 @@ def test_what_changes_the_result_is_refused_by_field(workdir, digits, field, val
     with pytest.raises(ValueError, match=message):
         open_workdir(workdir, changed(**{field: value}, log_every=7), digits)
     assert (workdir / "config.json").read_bytes() == before
+
+
+def test_batch_statistics_of_a_device_want_the_same_number_of_devices(
+    tmp_path, digits, monkeypatch
+):
+    config = changed(batch_norm="per_device")
+    open_workdir(tmp_path, config, digits)
+    open_workdir(tmp_path, config, digits)
+    monkeypatch.setattr(jax, "device_count", lambda: 5)
+    with pytest.raises(ValueError, match="devices was 8 and is now 5"):
+        open_workdir(tmp_path, config, digits)
 
 
 def test_every_refused_field_is_listed_and_no_other():

@@ -9,7 +9,7 @@ import numpy as np
 
 
 def predict(
-    directory: str | os.PathLike[str], paths: Sequence[str], top: int = 5
+    directory: str | os.PathLike[str], paths: Sequence[str], top: int = 5, engine: str = "xla"
 ) -> list[list[tuple[str, float]]]:
     """Classifies image files.
 
@@ -17,6 +17,7 @@ def predict(
       directory: an artifact.
       paths: image files.
       top: how many classes to return.
+      engine: ``"xla"`` or ``"c"``.
 
     Returns:
       For each image the likeliest classes, as (name, probability).
@@ -28,7 +29,7 @@ def predict(
     from n2uq_jax.export.artifact.artifact import load_artifact
     from n2uq_jax.workdir.accuracy import ranked
 
-    artifact = load_artifact(directory)
+    artifact = load_artifact(directory, engine)
     names = artifact.manifest["class_names"]
     results = []
     for path in paths:

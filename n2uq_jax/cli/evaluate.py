@@ -8,7 +8,15 @@ n2uq evaluate --artifact runs/digits/artifact --batch_size 50
 import argparse
 import json
 
-from n2uq_jax.cli.parser import Parser, add_artifact, add_data_dir, add_stage, add_workdir, positive
+from n2uq_jax.cli.parser import (
+    Parser,
+    add_artifact,
+    add_data_dir,
+    add_engine,
+    add_stage,
+    add_workdir,
+    positive,
+)
 
 USAGE = "(--workdir DIR | --artifact DIR) [flags]"
 EXTRA = "train,export"
@@ -23,6 +31,7 @@ def add_arguments(parser: Parser) -> None:
     group = parser.add_mutually_exclusive_group(required=True)
     add_workdir(group)
     add_artifact(group)
+    add_engine(parser)
     add_stage(parser)
     parser.add_argument(
         "--best", action="store_true", help="the checkpoint of the highest top-1, not the newest"
@@ -45,8 +54,10 @@ def run(arguments: argparse.Namespace) -> None:
             raise ValueError("--stage and --best go with --workdir: an artifact has one network.")
         from n2uq_jax.export.workdir import evaluate_artifact
 
-        metrics = evaluate_artifact(arguments.artifact, **options)
+        metrics = evaluate_artifact(arguments.artifact, engine=arguments.engine, **options)
     else:
+        if arguments.engine != "xla":
+            raise ValueError("--engine goes with --artifact: a workdir's network runs in XLA.")
         from n2uq_jax.training.evaluation import evaluate_workdir
 
         metrics = evaluate_workdir(

@@ -29,7 +29,7 @@ def add_arguments(parser: Parser) -> None:
         type=lambda text: text.split(","),
         default=["stablehlo"],
         metavar="LIST",
-        help="among stablehlo, onnx, qonnx; with commas (default: stablehlo)",
+        help="among stablehlo, onnx, qonnx, c; with commas (default: stablehlo)",
     )
     add_stage(parser)
     parser.add_argument(

@@ -149,6 +149,20 @@ def add_artifact(parser: argparse._ActionsContainer, **options) -> None:
     )
 
 
+def add_engine(parser: argparse._ActionsContainer) -> None:
+    """Adds ``--engine``, what computes an integer model.
+
+    Args:
+      parser: gets the flag.
+    """
+    parser.add_argument(
+        "--engine",
+        choices=("xla", "c"),
+        default="xla",
+        help="what computes the integer model; c: its C program, compiled here (default: xla)",
+    )
+
+
 def add_stage(parser: argparse._ActionsContainer) -> None:
     """Adds ``--stage``, a training stage.
 

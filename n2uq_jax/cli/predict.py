@@ -6,7 +6,7 @@ n2uq predict --artifact digits --top 3 seven.png nine.png
 
 import argparse
 
-from n2uq_jax.cli.parser import Parser, add_artifact, positive
+from n2uq_jax.cli.parser import Parser, add_artifact, add_engine, positive
 
 USAGE = "--artifact DIR [--top N] IMAGE [IMAGE ...]"
 EXTRA = "train,export"
@@ -19,6 +19,7 @@ def add_arguments(parser: Parser) -> None:
       parser: gets them.
     """
     add_artifact(parser, required=True)
+    add_engine(parser)
     parser.add_argument(
         "--top",
         type=positive,
@@ -37,7 +38,7 @@ def run(arguments: argparse.Namespace) -> None:
     """
     from n2uq_jax.predict import predict
 
-    results = predict(arguments.artifact, arguments.image, arguments.top)
+    results = predict(arguments.artifact, arguments.image, arguments.top, arguments.engine)
     for path, classes in zip(arguments.image, results, strict=True):
         print(path)
         for name, probability in classes:

@@ -98,6 +98,7 @@ def evaluate_artifact(
     *,
     data_dir: str | None = None,
     batch_size: int | None = None,
+    engine: str = "xla",
 ) -> dict[str, float]:
     """Evaluates an integer model on the evaluation images of the data set it was trained for.
 
@@ -105,6 +106,7 @@ def evaluate_artifact(
       directory: an artifact that was exported from a workdir.
       data_dir: where the data are now; None for where they were in training.
       batch_size: images at a time; None for 100.
+      engine: ``"xla"`` or ``"c"``.
 
     Returns:
       ``loss``, ``top1``, ``top5`` and the number of ``images``.
@@ -113,7 +115,7 @@ def evaluate_artifact(
       FileNotFoundError: if the artifact or the data set is missing.
       ValueError: if the artifact does not say what it was trained on.
     """
-    artifact = load_artifact(directory)
+    artifact = load_artifact(directory, engine)
     source = artifact.manifest["source"]
     if source is None:
         raise ValueError(f"artifact {directory} was not exported from a workdir: it has no data.")

@@ -47,6 +47,7 @@ BAD = [
     ("evaluate --workdir run --batchsize 4", "did you mean --batch_size"),
     ("evaluate --artifact art --stage float", "--stage and --best go with --workdir"),
     ("evaluate --artifact art --best", "--stage and --best go with --workdir"),
+    ("evaluate --workdir run --engine c", "--engine goes with --artifact"),
     ("evaluate run", "unexpected argument 'run'|is required"),
     ("evaluate --workdir run --config digits_w2a2", "unknown flag --config"),
     ("evaluate --workdir run --config.batch_size=4", "n2uq evaluate reads no config"),

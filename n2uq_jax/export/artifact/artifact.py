@@ -1,6 +1,7 @@
 """An artifact as a callable: images to logits."""
 
 import dataclasses
+import functools
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +15,9 @@ from n2uq_jax.export.artifact.manifest import WEIGHTS, ArtifactError
 
 PROGRAM = "model.stablehlo"
 
+ENGINES = {"xla": (PROGRAM, "stablehlo"), "c": ("model.c", "c")}
+"""What computes an artifact; the program that it takes, and the format which that is."""
+
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Artifact:
@@ -23,13 +27,13 @@ class Artifact:
       directory: the folder.
       manifest: what ``manifest.json`` says.
       weights: the tensors of ``weights.safetensors``.
-      function: the program of ``model.stablehlo``: weights and images to logits.
+      function: the program: images to logits.
     """
 
     directory: Path
     manifest: dict[str, Any]
     weights: Mapping[str, jax.Array]
-    function: Callable[[Mapping[str, jax.Array], jax.Array | np.ndarray], jax.Array]
+    function: Callable[[Any], Any]
 
     def __repr__(self) -> str:
         about = self.manifest
@@ -53,7 +57,7 @@ class Artifact:
             or uint8 pixels if the network takes those, as the manifest's ``image_dtype`` says.
 
         Returns:
-          Logits, shape ``(batch, classes)``.
+          Logits, float32, shape ``(batch, classes)``; a NumPy array if the engine is C.
 
         Raises:
           ValueError: if the images have another shape or dtype.
@@ -65,14 +69,19 @@ class Artifact:
                 f"images must be {dtype} of shape (batch, {', '.join(map(str, shape))}), "
                 f"got {images.dtype} of shape {images.shape}."
             )
-        return self.function(self.weights, images)
+        return self.function(images)
 
 
-def load_artifact(directory: str | os.PathLike[str]) -> Artifact:
+def load_artifact(
+    directory: str | os.PathLike[str], engine: str = "xla", threads: int | None = None
+) -> Artifact:
     """Reads an artifact and checks every file of it.
 
     Args:
-      directory: what ``python -m n2uq_jax.export`` wrote.
+      directory: what ``n2uq export`` wrote.
+      engine: what computes: ``"xla"``; or ``"c"``, the artifact's ``model.c``, which the system's C
+        compiler compiles once.
+      threads: of the engine ``"c"``; None for as many as OpenMP thinks fit.
 
     Returns:
       A callable from images to logits.
@@ -80,20 +89,51 @@ def load_artifact(directory: str | os.PathLike[str]) -> Artifact:
     Raises:
       FileNotFoundError: if there is no manifest.
       ArtifactError: if a file is missing, truncated or changed, or the artifact comes from a newer
-        version.
+        version, or has no program for the engine.
+      CompilerError: if the engine is ``"c"`` and there is no compiler.
+      ValueError: if there is no such engine, or it takes no threads.
     """
-    import jax.export
-    from safetensors.numpy import load
-
+    if engine not in ENGINES:
+        raise ValueError(f"engine must be one of {', '.join(ENGINES)}; got {engine!r}.")
+    if threads is not None and engine != "c":
+        raise ValueError(f"threads must be None for the engine {engine}, got {threads}.")
     directory = Path(directory)
     manifest, contents = read_artifact(directory)
-    if PROGRAM not in contents:
+    program, name = ENGINES[engine]
+    if program not in contents:
         raise ArtifactError(
-            f"artifact {directory} has no {PROGRAM}: export it with --format stablehlo."
+            f"artifact {directory} has no {program}: export it with --format {name}."
         )
+    weights = _read_weights(directory, contents)
+    if engine == "c":
+        return Artifact(directory, manifest, weights, _native(contents, threads))
+    return Artifact(directory, manifest, weights, _compiled(directory, contents, weights))
+
+
+def _read_weights(directory: Path, contents: Mapping[str, bytes]) -> dict[str, jax.Array]:
+    from safetensors.numpy import load
+
     try:
-        weights = {k: jax.device_put(v) for k, v in load(contents[WEIGHTS]).items()}
-        program = jax.export.deserialize(bytearray(contents[PROGRAM]))
-    except Exception as error:  # whatever the two readers make of damaged bytes
+        return {k: jax.device_put(v) for k, v in load(contents[WEIGHTS]).items()}
+    except Exception as error:  # whatever the reader makes of damaged bytes
         raise ArtifactError(f"artifact {directory} cannot be read: {error}.") from error
-    return Artifact(directory, manifest, weights, jax.jit(program.call))
+
+
+def _compiled(
+    directory: Path, contents: Mapping[str, bytes], weights: Mapping[str, jax.Array]
+) -> Callable[[Any], jax.Array]:
+    import jax.export
+
+    try:
+        program = jax.export.deserialize(bytearray(contents[PROGRAM]))
+    except Exception as error:  # whatever the reader makes of damaged bytes
+        raise ArtifactError(f"artifact {directory} cannot be read: {error}.") from error
+    return functools.partial(jax.jit(program.call), weights)
+
+
+def _native(contents: Mapping[str, bytes], threads: int | None) -> Callable[[Any], np.ndarray]:
+    from n2uq_jax.export.formats.c.engine import NativeProgram
+    from n2uq_jax.export.formats.c.generate import Source
+
+    source = Source(contents["model.c"].decode(), contents["model.h"].decode())
+    return NativeProgram(source, threads=threads).logits

@@ -10,6 +10,7 @@ FORMATS = {
     "stablehlo": ("flatbuffers",),
     "onnx": ("onnx",),
     "qonnx": ("onnx",),
+    "c": (),
 }
 """The formats, and the packages that each needs."""
 
@@ -56,6 +57,10 @@ def write_format(program: IntegerProgram, name: str) -> dict[str, bytes]:
         from n2uq_jax.export.formats.onnx.runtime import to_onnx
 
         return {"model.onnx": to_onnx(program)}
+    if name == "c":
+        from n2uq_jax.export.formats.c import to_c
+
+        return to_c(program)
     from n2uq_jax.export.formats.qonnx import to_qonnx
 
     return {"model.qonnx.onnx": to_qonnx(program)}

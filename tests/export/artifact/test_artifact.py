@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 import n2uq_jax as n2uq
-from n2uq_jax.export import ArtifactError
+from n2uq_jax.export import ArtifactError, export_model, load_artifact
 from n2uq_jax.export.artifact import folder
+from tests.export import integer_network
 from tests.export.networks import images
 
 
@@ -49,3 +50,33 @@ def test_an_artifact_without_stablehlo_says_so(copy):
     folder.write_artifact(copy, contents, about, overwrite=True)
     with pytest.raises(ArtifactError, match=r"has no model.stablehlo"):
         n2uq.load_artifact(copy)
+
+
+@pytest.fixture(scope="module")
+def integer_artifact(tmp_path_factory):
+    return export_model(
+        (integer_network.network, integer_network.parameters()),
+        tmp_path_factory.mktemp("integer") / "artifact",
+        image_shape=integer_network.SHAPE,
+        images=integer_network.pixels(4),
+        formats=("stablehlo", "c"),
+    ).directory
+
+
+def test_the_c_engine_gives_the_same_logits(integer_artifact, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    images = integer_network.pixels(5)
+    native = load_artifact(integer_artifact, engine="c", threads=2)
+    np.testing.assert_array_equal(native(images), load_artifact(integer_artifact)(images))
+    assert "files: model.c, model.h, model.stablehlo" in repr(native)
+    with pytest.raises(ValueError, match=r"images must be uint8 of shape \(batch, 6, 6, 3\)"):
+        native(images.astype(np.float32))
+
+
+def test_an_engine_needs_its_program(directory):
+    with pytest.raises(ArtifactError, match=r"has no model\.c: export it with --format c"):
+        load_artifact(directory, engine="c")
+    with pytest.raises(ValueError, match="engine must be one of xla, c; got 'gpu'"):
+        load_artifact(directory, engine="gpu")
+    with pytest.raises(ValueError, match="threads must be None for the engine xla, got 2"):
+        load_artifact(directory, threads=2)

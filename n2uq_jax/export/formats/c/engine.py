@@ -1,9 +1,12 @@
 """A generated program as a callable."""
 
 import ctypes
-from pathlib import Path
+import re
 
 import numpy as np
+
+from n2uq_jax.export.formats.c.compile import shared_library
+from n2uq_jax.export.formats.c.generate import Source
 
 
 class _Options(ctypes.Structure):
@@ -14,34 +17,42 @@ class NativeProgram:
     """A compiled network: calling it maps images to integer logits.
 
     Args:
-      library: a shared library of a generated program.
-      image_shape: ``(height, width, channels)``.
-      classes: the number of logits.
-      prefix: as the program was generated with.
+      source: what :func:`~n2uq_jax.export.formats.c.generate.generate` wrote.
       threads: None: as many as OpenMP thinks fit.
       kernel: the kernel to use wherever it can be; None: the fastest for each layer.
+      prefix: as the program was generated with.
+      flags: more of the compiler's.
+
+    Attributes:
+      image_shape: ``(height, width, channels)``.
+      classes: the number of logits.
+      scale: of the integer logits.
+      kernels: those that this processor has, the fastest first.
 
     Raises:
+      CompilerError: if there is no compiler.
       ValueError: if ``threads`` is below 1, or this processor has no such kernel.
     """
 
     def __init__(
         self,
-        library: Path,
-        image_shape: tuple[int, int, int],
-        classes: int,
+        source: Source,
         *,
-        prefix: str = "model",
         threads: int | None = None,
         kernel: str | None = None,
+        prefix: str = "model",
+        flags: tuple[str, ...] = (),
     ):
         if threads is not None and threads < 1:
             raise ValueError(f"threads must be at least 1, got {threads}.")
-        self.image_shape = image_shape
-        self.classes = classes
         self.threads = threads
         self.kernel = kernel
-        loaded = ctypes.CDLL(str(library))
+        about = dict(re.findall(rf"^#define {prefix.upper()}_(\w+) (\S+)$", source.header, re.M))
+        height, width, channels = (int(about[key]) for key in ("HEIGHT", "WIDTH", "CHANNELS"))
+        self.image_shape = (height, width, channels)
+        self.classes = int(about["CLASSES"])
+        self.scale = np.float32(float.fromhex(about["SCALE"].removesuffix("f")))
+        loaded = ctypes.CDLL(str(shared_library(source, prefix, flags)))
         self._run = getattr(loaded, f"{prefix}_run_with")
         self._workspace_size = getattr(loaded, f"{prefix}_workspace_size")
         self._workspace_size.argtypes = [ctypes.c_size_t]
@@ -90,3 +101,7 @@ class NativeProgram:
         )
         assert status == 0, status
         return logits
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """Computes logits in the network's own unit: float32, shape ``(batch, classes)``."""
+        return self(images).astype(np.float32) * self.scale

@@ -48,12 +48,13 @@ def bit_planes(rows: np.ndarray, numbers: Numbers) -> bytes:
       Blocks one after another, of ``ceil(inputs / 4 * bits / 2)`` rows of 16 bytes each.
     """
     blocks, inputs, lanes = rows.shape
-    planes = (rows[:, :, None, :] >> np.arange(numbers.bits)[:, None]) & 1
+    shifts = np.arange(max(4, numbers.bits), dtype=np.uint8)
+    planes = (rows.astype(np.uint8)[:, :, None, :] >> shifts[: numbers.bits, None]) & np.uint8(1)
     planes = planes.reshape(blocks, inputs // 4, 4, numbers.bits, lanes)
-    nibbles = (planes << np.arange(4)[:, None, None]).sum(2).reshape(blocks, -1, lanes)
+    nibbles = (planes << shifts[:4, None, None]).sum(2, dtype=np.uint8).reshape(blocks, -1, lanes)
     if nibbles.shape[1] % 2:
         nibbles = np.pad(nibbles, ((0, 0), (0, 1), (0, 0)))
-    return (nibbles[:, ::2] | nibbles[:, 1::2] << 4).astype(np.uint8).tobytes()
+    return (nibbles[:, ::2] | nibbles[:, 1::2] << np.uint8(4)).tobytes()
 
 
 def blocks_of(matrix: np.ndarray) -> np.ndarray:

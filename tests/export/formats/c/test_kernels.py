@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from n2uq_jax.export.formats.c.compile import shared_library
 from n2uq_jax.export.formats.c.engine import NativeProgram
 from n2uq_jax.export.formats.c.generate import generate
 from n2uq_jax.export.formats.c.interpreter import interpret
-from tests.export.formats.c.networks import CLASSES, networks
+from tests.export.formats.c.networks import networks
 
 CHECKED = (
     "-O0",
@@ -35,10 +34,10 @@ many = settings(few, max_examples=15)
 def check(build, network, flags):
     images = build.images(3)
     expected = interpret(network, images)[network.output][:, 0, 0]
-    library = shared_library(generate(network), flags=flags)
-    kernels = NativeProgram(library, network.image_shape, CLASSES).kernels
+    source = generate(network)
+    kernels = NativeProgram(source, flags=flags).kernels
     for kernel in kernels:
-        program = NativeProgram(library, network.image_shape, CLASSES, kernel=kernel)
+        program = NativeProgram(source, kernel=kernel, flags=flags)
         np.testing.assert_array_equal(program(images), expected, err_msg=kernel)
     return kernels
 

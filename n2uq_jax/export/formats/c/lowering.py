@@ -1,0 +1,363 @@
+"""From an integer program to a list of layers.
+
+Integer arithmetic on the images is followed as expressions, in which the layers of the list are
+recognized: a multiplication, an addition and a shift are a rescaling, and so on.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from n2uq_jax.export.formats.c.layers import (
+    INT32,
+    Add,
+    Conv,
+    Dense,
+    Layer,
+    LayerList,
+    Pool,
+    PReLU,
+    Rescale,
+    Threshold,
+)
+from n2uq_jax.export.program.interpreter import Interpreter
+from n2uq_jax.export.program.program import IntegerProgram
+from n2uq_jax.export.trace.graph import Op, Value, read
+from n2uq_jax.export.trace.network import Quantizer, Source
+from n2uq_jax.export.trace.primitives import IDENTITIES, RESHAPES
+from n2uq_jax.export.trace.products import Product
+
+
+def lower(program: IntegerProgram) -> LayerList:
+    """Writes an integer-only program as a list of layers.
+
+    Args:
+      program: of a network that takes uint8 images.
+
+    Returns:
+      The list; its output times its scale are the program's logits.
+
+    Raises:
+      ValueError: if the program keeps float arithmetic, or computes what no layer does.
+    """
+    if not program.integer_only or program.traced.image_dtype != np.uint8:
+        raise ValueError(
+            "the format c takes integer-only networks, and this one computes in float between its "
+            "products: create it with integer_only=True, or convert it by n2uq.to_integer_only."
+        )
+    return _Lowering(program).layer_list()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Node:
+    """An integer value on the images: a tensor, or an expression that is not computed yet.
+
+    Args:
+      shape: ``(height, width, channels)``.
+      tensor: the tensor's name; None for an expression.
+      kind: of an expression: ``"clamp"``, ``"add"``, ``"sum"``, ``"mul"``, ``"shift"``,
+        ``"negative"`` (a truth value: below 0), or ``"prelu"``.
+      operands: nodes.
+      constants: a number for each channel.
+    """
+
+    shape: tuple[int, int, int]
+    tensor: str | None = None
+    kind: str = ""
+    operands: tuple["Node", ...] = ()
+    constants: tuple[np.ndarray, ...] = ()
+
+
+class _Lowering(Interpreter):
+    """Walks through the trace of one image."""
+
+    def __init__(self, program: IntegerProgram):
+        super().__init__(program.network(1), program.thresholds)
+        self.program = program
+        self.env: dict[Value, Any] = {v: program.tensors[k] for k, v in self.constants.items()}
+        self.layers: list[Layer] = []
+        self.tensors: dict[Node, str] = {}
+        self.zero = np.zeros(program.image_shape[-1], np.uint8)
+        self.image = Node(_shape(program.image_shape), "image")
+        self.raw_image: Node | None = self.image
+        self.scale = 1.0
+        self.env[self.network.graph.inputs[0]] = self.image
+
+    def layer_list(self) -> LayerList:
+        """Walks, and returns the layers."""
+        self.walk()
+        output = self.name(self.env[self.network.graph.outputs[0]])
+        layers = tuple(self.layers)
+        return LayerList("image", self.image.shape, self.zero, layers, output, self.scale)
+
+    def apply_thresholds(self, quantizer: Quantizer, source: Source) -> None:
+        """Adds thresholds."""
+        arrays = self.program.thresholds[quantizer.name]
+        node = self.env[source.value]
+        points, steps, base = (np.asarray(a) for a in (arrays.points, arrays.steps, arrays.base))
+        self.env[quantizer.codes] = self.made(
+            node.shape, lambda out: Threshold(self.name(node), out, points, steps, base)
+        )
+
+    def multiply(self, product: Product) -> None:
+        """Adds a convolution or a dense layer."""
+        x, weight = (self.env[value] for value in product.op.inputs)
+        weight = np.asarray(weight)
+        if np.abs(weight.astype(int)).max(initial=0) > 127:
+            raise ValueError(
+                f"the format c has weights of 8 bits; those of {product.name} have more."
+            )
+        weight = weight.astype(np.int8)
+        shape = _shape(product.accumulator.shape[1:])
+        params = product.bilinear.params
+        if product.bilinear.name == "dot_general":
+            if len(product.op.inputs[0].shape) == 2:
+                make: Callable[[str], Layer] = lambda out: Dense(self.name(x), out, weight)  # noqa: E731
+            else:
+                make = lambda out: Conv(self.name(x), out, weight[None, None])  # noqa: E731
+        else:
+            self._check_convolution(product, params)
+            make = lambda out: Conv(  # noqa: E731
+                self.name(x),
+                out,
+                weight,
+                tuple(params["window_strides"]),
+                tuple(params["padding"]),
+                tuple(params["rhs_dilation"]),
+                params["feature_group_count"],
+            )
+        self.env[product.accumulator] = self.made(shape, make)
+
+    def _check_convolution(self, product: Product, params) -> None:
+        numbers = params["dimension_numbers"]
+        plain = (
+            len(numbers.rhs_spec) == 4
+            and numbers.lhs_spec[2:] == (1, 2)
+            and numbers.rhs_spec == (3, 2, 0, 1)
+            and numbers.out_spec[2:] == (1, 2)
+        )
+        if not plain or any(d != 1 for d in params["lhs_dilation"]):
+            raise ValueError(
+                f"the format c has convolutions of (batch, height, width, channels) without "
+                f"dilated inputs; {product.name} is another."
+            )
+
+    def compute(self, op: Op) -> None:
+        """Takes the logits' scale, the only float arithmetic of an integer-only program."""
+        operands = [self._operand(value) for value in op.inputs]
+        nodes = [x for x in operands if isinstance(x, Node)]
+        (out,) = op.outputs
+        if not nodes:
+            self.env[out] = np.asarray(op(*operands)[0])
+        elif op.name == "mul":
+            (scale,) = [x for x in operands if not isinstance(x, Node)]
+            if np.size(scale) != 1 and np.ptp(scale) != 0:
+                raise ValueError("the format c has one scale for all logits.")
+            self.scale = float(np.ravel(scale)[0])
+            self.env[out] = nodes[0]
+        else:
+            self.integers(op)
+
+    def integers(self, op: Op) -> None:
+        """Follows integer arithmetic."""
+        (out,) = op.outputs
+        operands = [self._operand(value) for value in op.inputs]
+        if not any(isinstance(x, Node) for x in operands):
+            self.env[out] = np.asarray(op(*operands)[0])
+            return
+        result = self._follow(op, operands)
+        if result is None:
+            raise ValueError(
+                f"the format c has no layer for the operation {op.name} on {op.inputs}."
+            )
+        self.env[out] = result
+
+    def _operand(self, value: Value) -> Any:
+        held = read(self.env, value)
+        return held if isinstance(held, Node) else np.asarray(held)
+
+    def _follow(self, op: Op, operands: list[Any]) -> Node | None:
+        first = operands[0]
+        name = op.name
+        if name in IDENTITIES or name == "convert_element_type":
+            return first
+        if name in RESHAPES:
+            shape = op.outputs[0].shape[1:]
+            # Elements stay in their order, which is all that a dense layer asks for.
+            return first if _shape(shape) == first.shape or len(shape) == 1 else None
+        if name == "reduce_window_max" or name == "reduce_window_sum":
+            return self._pool(first, op.params, name.removeprefix("reduce_window_"))
+        if name == "reduce_sum":
+            return self._sum_over_pixels(first, op.params["axes"])
+        nodes = [x for x in operands if isinstance(x, Node)]
+        constants = [self._channels(x, nodes[0]) for x in operands if not isinstance(x, Node)]
+        return self._pointwise(name, operands, nodes, constants)
+
+    def _pointwise(self, name, operands, nodes, constants) -> Node | None:
+        x = nodes[0]
+        first_is_node = isinstance(operands[0], Node)
+        if any(constant is None for constant in constants):
+            return None
+        if name == "add" and len(nodes) == 2:
+            return Node(x.shape, None, "sum", tuple(nodes))
+        if name == "sub" and x is self.image and first_is_node and len(nodes) == 1:
+            return self._subtract_zero(constants[0])
+        if name in ("add", "sub") and len(nodes) == 1 and (name == "add" or first_is_node):
+            return _expression("add", x, constants[0] if name == "add" else -constants[0])
+        if name == "mul" and len(nodes) == 1:
+            return _expression("mul", x, constants[0])
+        if name == "shift_right_arithmetic" and first_is_node and len(nodes) == 1:
+            return _expression("shift", x, constants[0])
+        if name == "clamp" and not first_is_node and len(nodes) == 1:
+            return _expression("clamp", x, *constants)
+        if name in ("max", "min") and len(nodes) == 1:
+            bound = np.full_like(constants[0], INT32.max if name == "max" else INT32.min)
+            ends = (constants[0], bound) if name == "max" else (bound, constants[0])
+            return _expression("clamp", x, *ends)
+        if name in ("ge", "lt") and first_is_node and len(nodes) == 1 and not constants[0].any():
+            return Node(x.shape, None, "negative" if name == "lt" else "not negative", (x,))
+        if name == "select_n" and len(nodes) == 3:
+            return _leaky(*nodes)
+        return None
+
+    def _subtract_zero(self, zero: np.ndarray) -> Node:
+        if zero.min() < 0 or zero.max() > 255:
+            raise ValueError(f"the format c subtracts bytes from images, not {zero}.")
+        self.zero = zero.astype(np.uint8)
+        return self.image
+
+    def _pool(self, x: Node, params, kind) -> Node | None:
+        dilated = any(d != 1 for d in (*params["base_dilation"], *params["window_dilation"]))
+        window, stride, padding = (
+            params[key] for key in ("window_dimensions", "window_strides", "padding")
+        )
+        if dilated or len(window) != 4 or window[0] != 1 or window[3] != 1:
+            return None
+        if stride[3] != 1 or any(padding[0]) or any(padding[3]):
+            return None
+        size = [
+            (n + sum(pads) - w) // s + 1
+            for n, w, s, pads in zip(x.shape, window[1:3], stride[1:3], padding[1:3], strict=False)
+        ]
+        rows, columns = (tuple(p) for p in padding[1:3])
+        return self.made(
+            (size[0], size[1], x.shape[2]),
+            lambda out: Pool(
+                self.name(x), out, kind, tuple(window[1:3]), tuple(stride[1:3]), (rows, columns)
+            ),
+        )
+
+    def _sum_over_pixels(self, x: Node, axes) -> Node | None:
+        if tuple(axes) != (1, 2):
+            return None
+        return self.made(
+            (1, 1, x.shape[2]), lambda out: Pool(self.name(x), out, "sum", x.shape[:2])
+        )
+
+    def _channels(self, constant: np.ndarray, node: Node) -> np.ndarray | None:
+        """Returns a number for each channel, if a constant is the same at every place."""
+        constant = constant.astype(np.int64)
+        if constant.ndim == 0:
+            return np.full(node.shape[2], constant)
+        rows = constant.reshape(-1, constant.shape[-1])
+        if (rows != rows[:1]).any() or rows.shape[1] not in (1, node.shape[2]):
+            return None
+        return np.broadcast_to(rows[0], (node.shape[2],))
+
+    def made(self, shape: tuple[int, int, int], make: Callable[[str], Layer]) -> Node:
+        """Adds a layer, whose inputs are computed before it."""
+        layer = make("")
+        name = f"t{len(self.layers)}"
+        self.layers.append(dataclasses.replace(layer, output=name))
+        return Node(shape, name)
+
+    def name(self, node: Node) -> str:
+        """Returns the tensor of a node, which is computed now if it was not before."""
+        if node.tensor is not None:
+            return node.tensor
+        if node not in self.tensors:
+            made = self._compute(node)
+            assert made.tensor is not None
+            self.tensors[node] = made.tensor
+        return self.tensors[node]
+
+    def _compute(self, node: Node) -> Node:
+        inner, low, high = _bounds(node)
+        if inner.kind == "sum":
+            one, other = inner.operands
+            return self.made(
+                node.shape, lambda out: Add(self.name(one), self.name(other), out, low, high)
+            )
+        after, bent = np.zeros(node.shape[2], np.int64), inner
+        if inner.kind == "add" and inner.operands[0].kind == "prelu":
+            (after,), (bent,) = inner.constants, inner.operands
+        if bent.kind == "prelu":
+            before, multiplier, offset, shift = bent.constants
+            (x,) = bent.operands
+            scaled = before, multiplier, offset, shift, after
+            return self.made(node.shape, lambda out: PReLU(self.name(x), out, *scaled, low, high))
+        x, multiplier, offset, shift = _rescaling(inner)
+        if x.kind in ("negative", "not negative"):
+            raise ValueError("the format c compares integers with 0 in a leaky activation alone.")
+        return self.made(
+            node.shape,
+            lambda out: Rescale(self.name(x), out, multiplier, offset, shift, low, high),
+        )
+
+
+def _shape(shape) -> tuple[int, int, int]:
+    if len(shape) == 1:
+        return (1, 1, shape[0])
+    if len(shape) != 3:
+        raise ValueError(
+            f"the format c has images of (height, width, channels), got shape {tuple(shape)}."
+        )
+    return tuple(shape)
+
+
+def _expression(kind: str, operand: Node, *constants: np.ndarray) -> Node:
+    return Node(operand.shape, None, kind, (operand,), constants)
+
+
+def _bounds(node: Node) -> tuple[Node, int, int]:
+    """Returns what lies below the bounds of a node, and those."""
+    low, high = int(INT32.min), int(INT32.max)
+    inner = node
+    while inner.kind == "clamp":
+        lows, highs = inner.constants
+        if np.ptp(lows) or np.ptp(highs):
+            raise ValueError("the format c bounds all channels by the same integers.")
+        # The outer bounds were seen first, and hold for the inner ones as well.
+        low, high = (min(max(int(end[0]), low), high) for end in (lows, highs))
+        (inner,) = inner.operands
+    return inner, low, high
+
+
+def _rescaling(node: Node) -> tuple[Node, np.ndarray, np.ndarray, np.ndarray]:
+    """Splits ``(multiplier * x + offset) >> shift``, in which any part may be missing."""
+    channels = node.shape[2]
+    parts = {"shift": np.zeros(channels, np.int64), "add": np.zeros(channels, np.int64)}
+    parts["mul"] = np.ones(channels, np.int64)
+    for kind in ("shift", "add", "mul"):
+        if node.kind == kind:
+            (parts[kind],), (node,) = node.constants, node.operands
+    return node, parts["mul"], parts["add"], parts["shift"]
+
+
+def _leaky(which: Node, *choices: Node) -> Node | None:
+    """Recognizes a choice between a number and, where it is negative, what it is rescaled to."""
+    if which.kind == "negative":
+        kept, scaled = choices
+    elif which.kind == "not negative":
+        scaled, kept = choices
+    else:
+        return None
+    x, multiplier, offset, shift = _rescaling(scaled)
+    if which.operands[0] is not kept or x is not kept:
+        return None
+    before = np.zeros(kept.shape[2], np.int64)
+    if kept.kind == "add":
+        (before,), (x,) = kept.constants, kept.operands
+    return _expression("prelu", x, before, multiplier, offset, shift)

@@ -34,7 +34,7 @@ def export_workdir(
     """Exports a trained network; the comparison runs on its evaluation images.
 
     Args:
-      workdir: what ``python -m n2uq_jax.main`` wrote.
+      workdir: what ``n2uq train`` wrote.
       directory: the artifact to write.
       formats: as in :func:`~n2uq_jax.export.exported.export_model`.
       images: how many evaluation images to compare on; 0 for noise, without the data set.
@@ -82,7 +82,7 @@ def export_and_evaluate(workdir: str | os.PathLike[str], directory: str | os.Pat
     """Exports a trained network and evaluates the artifact: how a run ends.
 
     Args:
-      workdir: what ``python -m n2uq_jax.main`` wrote.
+      workdir: what ``n2uq train`` wrote.
       directory: the artifact; one that is there is replaced.
 
     Returns:

@@ -30,7 +30,7 @@ def write_report(
     Where the data set is not at hand, the staircases have no histogram behind them.
 
     Args:
-      workdir: what ``python -m n2uq_jax.main`` wrote.
+      workdir: what ``n2uq train`` wrote.
       data_dir: where the data are now, if they have moved.
       console: where the table goes; None for the terminal.
 

@@ -67,7 +67,7 @@ def evaluate_workdir(
     """Evaluates the trained network of a workdir on the data set it was trained for.
 
     Args:
-      workdir: what ``python -m n2uq_jax.main`` wrote.
+      workdir: what ``n2uq train`` wrote.
       stage: name of the training stage; None for the last that has a checkpoint.
       best: the checkpoint with the highest top-1 instead of the newest.
       data_dir: where the data are now; None for where they were in training.

@@ -82,7 +82,7 @@ def load(
     """Loads a trained network from a workdir.
 
     Args:
-      workdir: what ``python -m n2uq_jax.main`` wrote.
+      workdir: what ``n2uq train`` wrote.
       stage: name of the training stage; None for the last that has a checkpoint.
       best: the checkpoint with the highest top-1 instead of the newest.
 

@@ -31,6 +31,7 @@ def name(page):
     return str(page.relative_to(ROOT))
 
 
+@pytest.mark.slow  # some of them train
 @pytest.mark.parametrize("page", with_python(DOCS), ids=name)
 def test_python_runs_and_prints_what_it_says(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

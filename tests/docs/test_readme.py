@@ -15,6 +15,7 @@ BRIEF = [
 ]
 
 
+@pytest.mark.slow  # trains, exports, makes a ResNet-18
 def test_blocks_run_one_after_another(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert run(["train", "--config=digits_w2a2", "--workdir=runs/digits_w2a2", *BRIEF]) == 0

@@ -118,6 +118,7 @@ def test_evaluation_repeats_the_last_line(undisturbed):
         assert metrics[name] == pytest.approx(last[name], abs=1e-6)
 
 
+@pytest.mark.slow  # a process for each
 def test_five_kills_change_nothing(undisturbed, tmp_path):
     workdir = tmp_path / "killed"
     # In the first stage, at its end, early and late in the second one.
@@ -139,6 +140,7 @@ def test_five_kills_change_nothing(undisturbed, tmp_path):
     assert keys[0] == keys[1]
 
 
+@pytest.mark.slow  # a process for each
 def test_sigterm_saves_and_ends_politely(tmp_path):
     workdir = tmp_path / "stopped"
     process = start(workdir)
@@ -157,6 +159,7 @@ def test_another_configuration_is_refused_by_field(undisturbed):
     assert "config.seed was 0 and is now 1" in output
 
 
+@pytest.mark.slow  # a process for each
 def test_a_loss_that_is_not_finite_names_the_step(tmp_path):
     more = ["--config.float.learning_rate=1e30", "--config.float.schedule=constant"]
     code, output = finish(start(tmp_path / "diverged", *more))

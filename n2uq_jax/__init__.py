@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from n2uq_jax.conversion import reestimate_batch_norm as reestimate_batch_norm
     from n2uq_jax.export import export_model as export_model
     from n2uq_jax.export import load_artifact as load_artifact
+    from n2uq_jax.models.to_integer import to_integer_only as to_integer_only
     from n2uq_jax.report.cost import cost as cost
     from n2uq_jax.workdir.model import load as load
 

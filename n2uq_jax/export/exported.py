@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import platform
 from collections.abc import Sequence
@@ -130,14 +131,14 @@ def export_model(
         "data": data,
         "accumulators_compared": proof.values,
         "unfolded": dict(program.unfolded),
-        "proof": dataclasses.asdict(proof),
+        "proof": _jsonable(proof),
         "size": {
             "weights": sum(packed[name].nbytes for name in packings),
             "artifact": sum(len(content) for content in files.values()),
             "float32": sum(4 * int(np.prod(p.shape)) for p in traced.parameters.values()),
         },
     }
-    files["report.json"] = (json.dumps(report, indent=1) + "\n").encode()
+    files["report.json"] = (json.dumps(report, indent=1, allow_nan=False) + "\n").encode()
     manifest = {
         "versions": _versions(),
         "backend": jax.default_backend(),
@@ -152,6 +153,14 @@ def export_model(
     }
     write_artifact(directory, files, manifest, overwrite=overwrite)
     return Exported(directory, program, proof, report)
+
+
+def _jsonable(proof: Proof) -> dict[str, Any]:
+    """Returns a proof as a dict; what is not finite becomes None, as JSON has no NaN."""
+    fields = dataclasses.asdict(proof)
+    if not math.isfinite(proof.data.largest_logit_difference):
+        fields["data"]["largest_logit_difference"] = None
+    return fields
 
 
 def _noise(shape: jax.ShapeDtypeStruct) -> np.ndarray:

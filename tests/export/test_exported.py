@@ -1,12 +1,16 @@
 import dataclasses
+import importlib.util
 import json
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
-from n2uq_jax.export import build_program, export_model
+from n2uq_jax.export import build_program, export_model, load_artifact
 from n2uq_jax.export import exported as module
+from tests.export.integer_network import SHAPE, network, parameters, pixels
 from tests.export.networks import images
 
 
@@ -49,6 +53,80 @@ def test_bad_arguments_write_nothing(model, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"class_names": "abc"}, "class_names must be a sequence of strings, got 'abc'"),
+        ({"class_names": ["a", 3]}, "class_names must be a sequence of strings"),
+        ({"class_names": ["a", "b"]}, "class_names must have 10 entries, got 2"),
+        ({"preprocessing": {"mean": object()}}, "preprocessing must be JSON-able"),
+        ({"preprocessing": "grey"}, "preprocessing must be a dict, got 'grey'"),
+        ({"preprocessing": {"resize": [8, 8]}}, r'preprocessing\["mean"\] must have a number'),
+        (
+            {"preprocessing": {"mean": [0, 0, 0], "std": [1, 1, 1], "resize": [8, 8]}},
+            r"for each of 1 channels, got \[0, 0, 0\]",
+        ),
+        ({"preprocessing": {"mean": [0], "std": [1]}}, 'preprocessing must have "resize"'),
+        ({"source": {"x": float("nan")}}, "source must be JSON-able"),
+        ({"image_shape": (8, 0, 1)}, r"image_shape must be positive integers, got \(8, 0, 1\)"),
+        ({"formats": "onnx"}, "formats must be among"),
+        ({"images": images(2, (8, 8, 3))}, r"images must have shape \(n, 8, 8, 1\)"),
+        ({"images": images(2).astype(np.float16)}, "images must be float32 or uint8, got float16"),
+    ],
+)
+def test_arguments_are_checked_before_any_work(model, tmp_path, monkeypatch, arguments, message):
+    def enumerate_everything(*_):
+        raise AssertionError("the enumeration began")
+
+    monkeypatch.setattr(module, "build", enumerate_everything)
+    with pytest.raises(ValueError, match=message):
+        export_model(model, tmp_path / "a", **{"image_shape": (8, 8, 1), **arguments})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_package_is_told_before_any_work(model, tmp_path, monkeypatch):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "onnx" else find_spec(name)
+    )
+    monkeypatch.setattr(module, "build", None)
+    with pytest.raises(ImportError, match="the format qonnx needs the package onnx: pip install"):
+        export_model(model, tmp_path / "a", image_shape=(8, 8, 1), formats=["qonnx"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_integer_network_is_reported_as_such(tmp_path):
+    result = export_model(
+        (network, parameters()), tmp_path / "a", image_shape=SHAPE, images=pixels(20)
+    )
+    report = json.loads((tmp_path / "a" / "report.json").read_text())
+    assert report["integer-only"] is True
+    assert report["unfolded"] == {}
+    assert report["verdict"] == "equal"
+    assert "kept in float" not in str(result)
+    loaded = load_artifact(tmp_path / "a")
+    assert loaded.manifest["image_dtype"] == "uint8"
+    expected = jax.jit(network)(parameters(), pixels(20))
+    np.testing.assert_array_equal(loaded(pixels(20)), expected, strict=True)
+    with pytest.raises(ValueError, match="images must be uint8"):
+        loaded(pixels(2).astype(np.float32))
+
+
+def test_infinite_logits_are_a_failure(tmp_path):
+    def overflowing(p, x):
+        return network(p, x) * jnp.float32(3e38)
+
+    result = export_model(
+        (overflowing, parameters()), tmp_path / "a", image_shape=SHAPE, images=pixels(5)
+    )
+    report = json.loads((tmp_path / "a" / "report.json").read_text())
+    assert not result.proof.ok
+    assert report["verdict"] == "not equal"
+    assert report["proof"]["data"]["largest_logit_difference"] is None
+    assert "NOT EQUAL" in str(result)
+    assert "largest logit difference nan" in str(result)
+
+
 def test_float_network_has_nothing_to_export(tmp_path):
     twin = nnx.Linear(1, 3, rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match="no quantized layer"):
@@ -69,11 +147,19 @@ def test_unequal_program_is_not_written(exported, model, program, tmp_path, monk
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nan_parameters_are_refused(model):
+@pytest.mark.parametrize(
+    "path",
+    [
+        ("head", "bias"),
+        ("stages", 0, 0, "units", 0, "norm", "mean"),
+        ("stages", 0, 0, "units", 1, "conv", "input_quantizer", "intervals"),
+    ],
+)
+def test_what_is_not_finite_is_refused_by_name(model, path):
     broken = nnx.clone(model)
-    norm = broken.stages[0][0].units[0].norm
-    norm.mean[...] = norm.mean[...].at[1].set(np.nan)
-    with pytest.raises(
-        ValueError, match=r"finite parameters; stages/0/0/units/0/norm/mean has NaN"
-    ):
+    variable = broken
+    for name in path:
+        variable = variable[name] if isinstance(name, int) else getattr(variable, name)
+    variable[...] = variable[...].at[1].set(np.nan)
+    with pytest.raises(ValueError, match=f"finite parameters; {'/'.join(map(str, path))} has NaN"):
         build_program(broken, (8, 8, 1))

@@ -94,14 +94,16 @@ def trace_model(
 
     Raises:
       TypeError: if ``model`` is no model.
-      ValueError: if ``image_shape`` is none, a parameter is not finite, or weight codes are not
-        integers.
+      ValueError: if ``image_shape`` or ``image_dtype`` is none, a parameter is not finite, or
+        weight codes are not integers.
     """
     image_shape = tuple(image_shape)
     if not image_shape or any(not isinstance(d, int | np.integer) or d < 1 for d in image_shape):
         raise ValueError(f"image_shape must be positive integers, got {image_shape}.")
     if image_dtype is None:
         image_dtype = getattr(model, "image_dtype", np.float32)
+    if np.dtype(image_dtype) not in (np.float32, np.uint8):
+        raise ValueError(f"images must be float32 or uint8, got {np.dtype(image_dtype)}.")
     function, parameters = evaluation_function(model)
     images = jax.ShapeDtypeStruct((1, *image_shape), np.dtype(image_dtype))
     graph = trace(function, parameters, images)

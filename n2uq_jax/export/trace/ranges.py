@@ -180,7 +180,8 @@ def _of_constant(value: Value) -> Range | None:
     if np.size(held) != 1 or not jnp.issubdtype(value.aval.dtype, np.floating):
         return None
     number = float(np.asarray(held).reshape(()))
-    return Range.of(int(number), int(number)) if number.is_integer() else None
+    is_small_integer = number.is_integer() and abs(number) < _LARGEST
+    return Range.of(int(number), int(number)) if is_small_integer else None
 
 
 def _fold(function: Callable, arrays: list[np.ndarray]) -> np.ndarray:

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -6,8 +7,10 @@ import jax
 import numpy as np
 import pytest
 
+from n2uq_jax.export import build_program
 from n2uq_jax.export.artifact.tensors import flatten, pack_tensors, serialise_tensors
 from n2uq_jax.export.formats.stablehlo import PLATFORMS, to_stablehlo
+from tests.export.integer_network import SHAPE, network, parameters
 from tests.export.networks import images
 
 # What the README shows, in an interpreter that refuses to import anything else.
@@ -75,3 +78,17 @@ def test_holds_integer_convolutions_alone_between_stem_and_head(serialised):
     convolutions = [line for line in text.splitlines() if "stablehlo.convolution" in line]
     sums = Counter(line.split("->")[-1].split(">")[0][-3:] for line in convolutions)
     assert sums == {"f32": len(PLATFORMS), "i32": 8 * len(PLATFORMS)}
+
+
+def test_integer_network_has_no_float_but_the_last_scale():
+    program = build_program((network, parameters()), SHAPE, image_dtype=np.uint8)
+    text = jax.export.deserialize(bytearray(to_stablehlo(program))).mlir_module()
+    floats = Counter(
+        found.group()
+        for line in text.splitlines()
+        if "f32" in line and (found := re.search(r"stablehlo\.\w+", line))
+    )
+    moves = {"constant", "convert", "dynamic_broadcast_in_dim", "optimization_barrier", "return"}
+    assert set(floats) <= {f"stablehlo.{name}" for name in (*moves, "multiply")}
+    assert floats["stablehlo.multiply"] == 1
+    assert "f64" not in text

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from n2uq_jax.export import prove
+from n2uq_jax.export.proof.comparison import compare
 from n2uq_jax.export.proof.edges import count_differing
 from n2uq_jax.export.thresholds.chain import compile_chain
 from n2uq_jax.export.trace.model import trace_model
@@ -118,3 +119,39 @@ def test_images_must_fit(program, model):
         prove(program, model, images(2, (8, 8, 3)))
     with pytest.raises(ValueError, match="images must have shape"):
         prove(program, model, images(0))
+
+
+@pytest.fixture
+def proof(exported):
+    return exported[0].proof
+
+
+@pytest.mark.parametrize("largest", [np.nan, np.inf])
+def test_a_logit_that_is_not_finite_is_a_failure(proof, largest):
+    data = dataclasses.replace(proof.data, largest_logit_difference=largest)
+    broken = dataclasses.replace(proof, data=data)
+    assert proof.verdict == "equal"
+    assert broken.verdict == "not equal"
+    assert not broken.ok
+
+
+def test_integer_only_asks_for_equal_logits(proof):
+    data = dataclasses.replace(proof.data, largest_logit_difference=1e-9)
+    assert dataclasses.replace(proof, data=data).ok
+    assert not dataclasses.replace(proof, data=data, integer_only=True).ok
+
+
+def test_nothing_compared_is_not_equal(proof):
+    nothing = dataclasses.replace(proof, edges=[], data=dataclasses.replace(proof.data, layers={}))
+    assert nothing.verdict == "nothing to prove"
+    assert not nothing.ok
+    assert "NOTHING TO PROVE" in str(nothing)
+    assert "EQUAL" not in str(nothing)
+
+
+def test_nan_in_both_is_seen(program, model, monkeypatch):
+    logits, codes = program.codes(images(4))
+    monkeypatch.setattr(type(program), "codes", lambda self, x: (logits * np.nan, codes))
+    traced, parameters = trace_model(model, (8, 8, 1))
+    data = compare(program, traced, parameters, images(4), batch_size=4)
+    assert np.isnan(data.largest_logit_difference)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.ad_checkpoint import checkpoint_name
 
 from n2uq_jax.quantizers.qarray import align
 
@@ -83,7 +84,9 @@ def make_rescaling(gain: jax.Array, bias: jax.Array, largest: int) -> Rescaling:
     offset = _to_integer(bias * unit, 2**29) + ((1 << shift) >> 1)
     if drop:
         offset += multiplier >> 1  # half of what the lost bits are worth
-    multiplier, offset, shift = lax.optimization_barrier((multiplier, offset, shift))
+    constants = lax.optimization_barrier((multiplier, offset, shift))
+    names = ("multiplier", "offset", "shift")  # by which an exported program knows them
+    multiplier, offset, shift = map(checkpoint_name, constants, names)
     return Rescaling(multiplier, offset, shift, largest)
 
 

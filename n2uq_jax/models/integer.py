@@ -279,7 +279,7 @@ class IntegerResNet(ResidualNetwork):
       ValueError: if the form does not fit the images' channels.
     """
 
-    input_dtype = jnp.uint8
+    image_dtype = jnp.uint8
 
     def __init__(
         self, shape: ResNetShape, *, form: IntegerOnly, num_classes: int = 1000, rngs: nnx.Rngs
@@ -324,7 +324,7 @@ class IntegerMobileNetV2(InvertedResidualNetwork):
       ValueError: if the form does not fit the images' channels.
     """
 
-    input_dtype = jnp.uint8
+    image_dtype = jnp.uint8
 
     def __init__(
         self,

@@ -106,10 +106,10 @@ class InvertedResidualNetwork(nnx.Module):
       rngs: the key stream ``params``.
 
     Attributes:
-      input_dtype: dtype of the images.
+      image_dtype: dtype of the images.
     """
 
-    input_dtype: Any = jnp.float32
+    image_dtype: Any = jnp.float32
     stem: Callable[[jax.Array], jax.Array]
     last: Callable[[jax.Array], jax.Array]
     head: Any

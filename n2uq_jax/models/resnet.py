@@ -154,10 +154,10 @@ class ResidualNetwork(nnx.Module):
       rngs: the key stream ``params``.
 
     Attributes:
-      input_dtype: dtype of the images.
+      image_dtype: dtype of the images.
     """
 
-    input_dtype: Any = jnp.float32
+    image_dtype: Any = jnp.float32
     stem: Callable[[jax.Array], jax.Array]
 
     def __init__(

@@ -125,7 +125,7 @@ def test_stream_bits(trained, images, bits):
 
 
 def test_pixels_must_be_uint8(integer, images):
-    assert integer.input_dtype == jnp.uint8
+    assert integer.image_dtype == jnp.uint8
     with pytest.raises(TypeError, match="uint8"):
         integer(normalized(images))
 

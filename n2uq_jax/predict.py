@@ -33,7 +33,8 @@ def predict(
     names = artifact.manifest["class_names"]
     results = []
     for path in paths:
-        image = read_image(path, artifact.manifest["preprocessing"])
+        read = read_pixels if artifact.manifest.get("image_dtype") == "uint8" else read_image
+        image = read(path, artifact.manifest["preprocessing"])
         logits = np.asarray(artifact(image[None]), np.float64)[0]
         odds = np.exp(logits - logits.max())
         likeliest = ranked(logits, top)
@@ -44,15 +45,31 @@ def predict(
 
 
 def read_image(path: str, preprocessing: dict[str, Any] | None) -> np.ndarray:
-    """Reads an image file as the network's input.
+    """Reads an image file as the normalized input of a network.
+
+    Args:
+      path: as in :func:`read_pixels`.
+      preprocessing: as there, with ``"mean"`` and ``"std"``.
+
+    Returns:
+      float32, shape ``(height, width, channels)``.
+    """
+    pixels = read_pixels(path, preprocessing).astype(np.float32) / np.float32(255)
+    assert preprocessing is not None
+    mean, std = (np.asarray(preprocessing[key], np.float32) for key in ("mean", "std"))
+    return ((pixels - mean) / std).astype(np.float32)
+
+
+def read_pixels(path: str, preprocessing: dict[str, Any] | None) -> np.ndarray:
+    """Reads an image file as pixels, the input of an integer-only network.
 
     Args:
       path: of any format that Pillow reads.
       preprocessing: what the manifest says: ``"resize"`` to (height, width), or
-        ``"resize_shorter_side"`` and ``"center_crop"``; ``"channels"``, ``"mean"``, ``"std"``.
+        ``"resize_shorter_side"`` and ``"center_crop"``; ``"channels"``.
 
     Returns:
-      float32, shape ``(height, width, channels)``.
+      uint8, shape ``(height, width, channels)``.
 
     Raises:
       FileNotFoundError: if there is no such file.
@@ -75,10 +92,8 @@ def read_image(path: str, preprocessing: dict[str, Any] | None) -> np.ndarray:
         image = _center_crop(
             image, preprocessing["resize_shorter_side"], preprocessing["center_crop"]
         )
-    pixels = np.asarray(image, np.float32)
-    pixels = pixels.reshape(*pixels.shape[:2], -1) / np.float32(255)
-    mean, std = (np.asarray(preprocessing[key], np.float32) for key in ("mean", "std"))
-    return ((pixels - mean) / std).astype(np.float32)
+    pixels = np.asarray(image, np.uint8)
+    return pixels.reshape(*pixels.shape[:2], -1)
 
 
 def _center_crop(image, shorter_side: int, size: Sequence[int]):

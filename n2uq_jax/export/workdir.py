@@ -55,12 +55,13 @@ def export_workdir(
     contents = read_workdir(workdir)
     settings, about = contents["config"]["data"], contents["dataset"]
     model = load(workdir, stage=stage)
+    dtype = getattr(model, "image_dtype", np.float32)
     compared = None
     if images:
         dataset = open_dataset(settings, data_dir)
         batches = [
             batch["image"][batch["weight"] > 0]
-            for batch in _batches(dataset, min(images, 100), images)
+            for batch in _batches(dataset, min(images, 100), images, dtype)
         ]
         compared = np.concatenate(batches)[:images]
     return export_model(
@@ -120,19 +121,27 @@ def evaluate_artifact(
     if source is None:
         raise ValueError(f"artifact {directory} was not exported from a workdir: it has no data.")
     dataset = open_dataset(source["data"], data_dir)
+    dtype = artifact.manifest.get("image_dtype", "float32")
 
     def sums(batch: dict[str, Any]) -> dict[str, jax.Array]:
         logits = jnp.asarray(artifact(batch["image"]))
         return classification_sums(logits, batch["label"], batch["weight"])
 
-    return evaluate(sums, _batches(dataset, batch_size or 100, len(dataset.evaluation)))
+    return evaluate(sums, _batches(dataset, batch_size or 100, len(dataset.evaluation), dtype))
 
 
-def _batches(dataset: data.Dataset, batch_size: int, images: int) -> Iterator[dict[str, Any]]:
-    """Yields evaluation batches, normalized, with at least ``images`` images if there are."""
+def _batches(
+    dataset: data.Dataset, batch_size: int, images: int, dtype: Any
+) -> Iterator[dict[str, Any]]:
+    """Yields evaluation batches with at least ``images`` images if there are.
+
+    Images are normalized, or pixels as they are if ``dtype`` is uint8.
+    """
     seen = 0
     for batch in data.eval_batches(dataset, batch_size):
-        image = data.normalize(jnp.asarray(batch["image"]), dataset.mean, dataset.std)
+        image: Any = batch["image"]
+        if np.dtype(dtype) != np.uint8:
+            image = data.normalize(jnp.asarray(image), dataset.mean, dataset.std)
         yield {**batch, "image": np.asarray(image)}
         seen += batch_size
         if seen >= images:

@@ -284,6 +284,7 @@ class IntegerResNet(ResidualNetwork):
     def __init__(
         self, shape: ResNetShape, *, form: IntegerOnly, num_classes: int = 1000, rngs: nnx.Rngs
     ):
+        self.shape, self.form = shape, form
         self.pixels = form.pixels(shape.in_features)
         self.conv = form.stem_conv(shape.stem_conv, rngs=rngs)
         self.norm = form.norm(shape.widths[0], rngs=rngs)
@@ -336,6 +337,7 @@ class IntegerMobileNetV2(InvertedResidualNetwork):
     ):
         first, precision = stem_conv(in_features), form.precision
         assert precision.a_bits is not None
+        self.form = form
         self.pixels = form.pixels(in_features)
         self.conv = form.stem_conv(first, rngs=rngs)
         self.norm = form.norm(first.out_features, rngs=rngs)

@@ -93,6 +93,26 @@ def to_integer_only(
     return network
 
 
+def paper_form(network: IntegerResNet | IntegerMobileNetV2) -> ResNet | MobileNetV2:
+    """Returns the paper's form of an integer-only network, with random parameters.
+
+    Args:
+      network: of which the shapes and bit widths count.
+    """
+    precision = network.form.precision
+    shared: dict[str, Any] = {
+        "num_classes": int(network.head.out_features),
+        "w_bits": precision.w_bits,
+        "a_bits": precision.a_bits,
+        **precision.dtypes,
+        "rngs": nnx.Rngs(0),
+    }
+    if isinstance(network, IntegerResNet):
+        downsample = network.form.quantize_downsample
+        return ResNet(network.shape, quantize_downsample=downsample, **shared)
+    return MobileNetV2(in_features=int(network.conv.in_features), **shared)
+
+
 def initialize_integer_only(
     network: IntegerResNet | IntegerMobileNetV2, source: nnx.Module, batches: Iterable[Any]
 ) -> None:

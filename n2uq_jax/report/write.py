@@ -16,7 +16,7 @@ from n2uq_jax.report.curves import read_curves
 from n2uq_jax.report.figures import write_figures
 from n2uq_jax.report.size import model_bytes
 from n2uq_jax.workdir.config_json import read_workdir
-from n2uq_jax.workdir.model import load, make_model, open_dataset, precision
+from n2uq_jax.workdir.model import is_integer_only, load, make_model, open_dataset, precision
 
 
 def write_report(
@@ -47,7 +47,8 @@ def write_report(
     with precision(contents["config"]["x64"]):
         model = load(workdir)
         try:
-            sample = _sample(contents, data_dir)
+            pixels = getattr(model, "image_dtype", None) == jnp.uint8
+            sample = _sample(contents, data_dir, pixels)
         except FileNotFoundError as missing:
             console.print(f"The staircases have no histograms: {missing}")
             sample = None
@@ -80,27 +81,37 @@ def stage_table(contents: dict[str, Any], metrics_path: Path) -> Table:
         bits = f"W{config['model']['w_bits']}A{config['model']['a_bits']}"
         table.add_row(
             stage,
-            bits if quantized else "float32",
+            _kind(bits, quantized, is_integer_only(config, stage)),
             f"{curve['epoch'][-1]:g}",
             f"{curve['top1'][-1]:.2%}",
             f"{np.max(curve['top1']):.2%}",
             f"{curve['top5'][-1]:.2%}",
-            f"{_bytes(contents, quantized):,}",
+            f"{_bytes(contents, stage):,}",
         )
     return table
 
 
-def _bytes(contents: dict[str, Any], quantized: bool) -> int:
+def _kind(bits: str, quantized: bool, integer_only: bool) -> str:
+    return f"{bits}, integers alone" if integer_only else bits if quantized else "float32"
+
+
+def _bytes(contents: dict[str, Any], stage: str) -> int:
+    config = contents["config"]
     model = nnx.eval_shape(
         lambda: make_model(
-            contents["config"]["model"], contents["dataset"], quantized=quantized, seed=0
+            config["model"],
+            contents["dataset"],
+            quantized=config[stage]["quantized"],
+            integer_only=is_integer_only(config, stage),
+            seed=0,
         )
     )
     return model_bytes(model)
 
 
-def _sample(contents: dict[str, Any], data_dir: str | None) -> jax.Array:
+def _sample(contents: dict[str, Any], data_dir: str | None, pixels: bool) -> jax.Array:
     config, known = contents["config"], contents["dataset"]
     dataset = open_dataset(config["data"], data_dir)
     batch = next(data.eval_batches(dataset, config["eval_batch_size"]))
-    return data.normalize(jnp.asarray(batch["image"]), known["mean"], known["std"])
+    images = jnp.asarray(batch["image"])
+    return images if pixels else data.normalize(images, known["mean"], known["std"])

@@ -30,6 +30,10 @@ def default_config() -> ConfigDict:
     config.model.quantize_downsample = True
     config.model.width = 16  # channels of the first stage, of the small networks
     config.model.stem_stride = 1  # of the small networks; 2 halves the resolution at once
+    config.model.integer_only = False  # every quantized stage trains the integer-only form
+    config.model.stream_bits = 16  # of its residual stream, 8 to 16
+    config.model.stem_bits = 8  # of its first convolution's weights, 2 to 8
+    config.model.head_bits = 8  # of its last layer's weights and inputs, 2 to 8
 
     config.data = ConfigDict()
     config.data.name = "digits"
@@ -54,6 +58,11 @@ def default_config() -> ConfigDict:
     config.stages = ("float", "quantized")  # trained one after another, each a field below
     config.float = stage_config(quantized=False)
     config.quantized = stage_config(quantized=True, init="float", teacher="float")
+    # A third stage, for who names it: fine-tunes the integer-only form of the quantized network.
+    config.integer = stage_config(
+        quantized=True, integer_only=True, init="quantized", teacher="float", epochs=5.0
+    )
+    config.integer.learning_rate = 2.5e-4
 
     config.checkpoint_every = placeholder(int)  # steps; None: every epoch
     config.keep_checkpoints = 2  # newest ones, beside the best
@@ -77,6 +86,7 @@ def stage_config(*, quantized: bool, **changes: Any) -> ConfigDict:
     """
     stage = ConfigDict()
     stage.quantized = quantized
+    stage.integer_only = False  # the form whose evaluation is integer arithmetic
     stage.epochs = 30.0
     stage.learning_rate = 2.5e-3
     stage.quantizer_lr_factor = 0.1  # of quantizer parameters, relative to the others

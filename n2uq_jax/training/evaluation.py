@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from n2uq_jax import data
 from n2uq_jax.training import sharding
 from n2uq_jax.training.state import GraphDefs, split_model
-from n2uq_jax.training.step import Pixels, make_eval_step
+from n2uq_jax.training.step import Pixels, make_eval_step, pixels_of
 from n2uq_jax.workdir.accuracy import evaluate
 from n2uq_jax.workdir.config_json import read_workdir
 from n2uq_jax.workdir.model import load, open_dataset, precision
@@ -92,7 +92,7 @@ def evaluate_workdir(
         evaluation = make_evaluation(
             graphdefs,
             dataset,
-            Pixels(dataset.mean, dataset.std, dtype),
+            pixels_of(model, dataset, dtype),
             size,
             mesh,
             num_workers=config["data"]["num_workers"],

@@ -1,23 +1,34 @@
 """Where a stage's first parameters and its teacher come from."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any, TypeGuard
 
-import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from ml_collections import ConfigDict
 
-from n2uq_jax import models
+from n2uq_jax import data, models
 from n2uq_jax.data import Dataset
-from n2uq_jax.paths import by_path
+from n2uq_jax.models.copying import copy_shared_state
+from n2uq_jax.models.integer import IntegerMobileNetV2, IntegerResNet
+from n2uq_jax.models.to_integer import initialize_integer_only, paper_form
 from n2uq_jax.workdir.model import load
 
 logger = logging.getLogger(__name__)
 
+RANGE_BATCHES = 4
+"""Number of training batches that set the grids of an integer-only network."""
 
-def initialize(model: nnx.Module, source: str | None, trained: Mapping[str, nnx.Module]) -> None:
+
+def initialize(
+    model: nnx.Module,
+    source: str | None,
+    trained: Mapping[str, nnx.Module],
+    images: Callable[[], Iterable[Any]] = tuple,
+) -> None:
     """Gives a network its first parameters.
 
     Args:
@@ -26,6 +37,8 @@ def initialize(model: nnx.Module, source: str | None, trained: Mapping[str, nnx.
         torchvision's or the authors' weights, or hf:// and the name of a model on the Hugging Face
         hub.
       trained: networks of earlier stages, by name.
+      images: returns batches of uint8 images, for the grids of an integer-only network that starts
+        from one in the paper's form.
 
     Raises:
       ValueError: if the source's parameters do not fit.
@@ -34,14 +47,16 @@ def initialize(model: nnx.Module, source: str | None, trained: Mapping[str, nnx.
     if source is None:
         return
     if source in trained:
-        copy_shared_state(trained[source], model)
+        _copy(trained[source], model, images)
     elif (Path(source) / "config.json").is_file():
-        copy_shared_state(load(source), model)
+        _copy(load(source), model, images)
     elif Path(source).is_file() or source.startswith("hf://"):
         from n2uq_jax import interop
 
-        report = interop.load_checkpoint(model, source)
-        logger.info("%s", report)
+        named = paper_form(model) if _is_integer_only(model) else model
+        logger.info("%s", interop.load_checkpoint(named, source))
+        if named is not model:
+            _copy(named, model, images)
     else:
         raise FileNotFoundError(
             f"init must be an earlier stage ({', '.join(trained) or 'there is none'}), a workdir, "
@@ -49,27 +64,34 @@ def initialize(model: nnx.Module, source: str | None, trained: Mapping[str, nnx.
         )
 
 
-def copy_shared_state(source: nnx.Module, target: nnx.Module) -> None:
-    """Copies what two networks have in common: all but the quantizers' parameters of one of them.
+def _copy(source: nnx.Module, target: nnx.Module, images: Callable[[], Iterable[Any]]) -> None:
+    if _is_integer_only(target) and not _is_integer_only(source):
+        initialize_integer_only(target, source, images())
+    else:
+        copy_shared_state(source, target)
+
+
+def _is_integer_only(model: nnx.Module) -> TypeGuard[IntegerResNet | IntegerMobileNetV2]:
+    return isinstance(model, IntegerResNet | IntegerMobileNetV2)
+
+
+def range_images(dataset: Dataset, config: ConfigDict) -> list[np.ndarray]:
+    """Returns the images that set the grids of an integer-only network, the same everywhere.
 
     Args:
-      source: such as a trained float twin.
-      target: such as the quantized network; changed in place.
+      dataset: its training images are used.
+      config: its batch size and seed are used.
 
-    Raises:
-      ValueError: if the source has state that the target has not, in name or in shape.
+    Returns:
+      Batches of uint8 images.
     """
-    state = nnx.state(target)
-    mine, theirs = by_path(state), by_path(nnx.state(source))
-    unknown = [
-        f"{name} {value.shape}"
-        for name, value in theirs.items()
-        if name not in mine or mine[name].shape != value.shape
-    ]
-    if unknown:
-        raise ValueError(f"init has state that the network has not: {', '.join(unknown)}.")
-    leaves = [jnp.asarray(theirs.get(name, value), value.dtype) for name, value in mine.items()]
-    nnx.update(target, jax.tree.unflatten(jax.tree.structure(state), leaves))
+    batches = data.train_batches(
+        dataset,
+        config.batch_size,
+        seed=config.seed,
+        max_bad_records=config.data.max_bad_records,
+    )
+    return [np.array(next(batches)["image"]) for _ in range(RANGE_BATCHES)]
 
 
 def load_teacher(

@@ -14,15 +14,16 @@ from n2uq_jax import data
 from n2uq_jax.report.size import model_bytes
 from n2uq_jax.training import sharding
 from n2uq_jax.training.checks import check_config, check_fit
-from n2uq_jax.training.initialization import initialize, load_teacher
+from n2uq_jax.training.initialization import initialize, load_teacher, range_images
 from n2uq_jax.training.log import progress_bar
 from n2uq_jax.training.preemption import Preemption
 from n2uq_jax.training.stage import Stage, train_stage
+from n2uq_jax.training.step import pixels_of
 from n2uq_jax.workdir import processes
 from n2uq_jax.workdir.checkpoints import Checkpoints
 from n2uq_jax.workdir.config_json import open_workdir, read_workdir, without_sentinels
 from n2uq_jax.workdir.metrics import MetricsWriter
-from n2uq_jax.workdir.model import make_model, open_dataset, precision
+from n2uq_jax.workdir.model import is_integer_only, make_model, open_dataset, precision
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,10 +84,11 @@ def train(
                 config.model.to_dict(),
                 about,
                 quantized=settings.quantized,
+                integer_only=is_integer_only(config, name),
                 seed=config.seed,
                 x64=config.x64,
             )
-            initialize(model, settings.init, trained)
+            initialize(model, settings.init, trained, lambda: range_images(dataset, config))
             teacher = load_teacher(settings, trained, dataset, config)
             checkpoints = Checkpoints(workdir / "checkpoints" / name, keep=config.keep_checkpoints)
             with contextlib.closing(checkpoints):
@@ -118,6 +120,8 @@ def summary(config: ConfigDict, results: list[StageResult]) -> Table:
     for r in results:
         bits = f"W{config.model.w_bits}A{config.model.a_bits}"
         kind = bits if config[r.name].quantized else "float32"
+        if is_integer_only(config, r.name):
+            kind += ", integers alone"
         table.add_row(
             f"{r.name} ({kind})",
             f"{r.metrics['top1']:.2%}",
@@ -135,6 +139,6 @@ def _draw(
     from n2uq_jax.report.figures import write_figures
 
     sample = next(data.eval_batches(dataset, config.eval_batch_size))["image"]
-    images = data.normalize(jnp.asarray(sample), dataset.mean, dataset.std)
+    images = pixels_of(model, dataset, "float32")(jnp.asarray(sample))
     for path in write_figures(model, workdir / "metrics.jsonl", images, workdir / "figures"):
         console.print(f"wrote {path}", soft_wrap=True)

@@ -19,9 +19,10 @@ from n2uq_jax.training.log import StageLog
 from n2uq_jax.training.optimizer import learning_rate_schedule, make_optimizer
 from n2uq_jax.training.preemption import Preempted, Preemption
 from n2uq_jax.training.state import TrainState, create_state, split_model
-from n2uq_jax.training.step import Pixels, make_train_step
+from n2uq_jax.training.step import Pixels, make_train_step, pixels_of
 from n2uq_jax.workdir.checkpoints import Checkpoints
 from n2uq_jax.workdir.metrics import MetricsWriter
+from n2uq_jax.workdir.model import is_integer_only
 
 logger = logging.getLogger(__name__)
 
@@ -66,9 +67,14 @@ class Stage:
         return round(self.settings.epochs * self.steps_per_epoch)
 
     @property
+    def dtype(self) -> str:
+        """Of normalized images."""
+        return "float64" if self.config.x64 else self.config.model.dtype
+
+    @property
     def pixels(self) -> Pixels:
-        """Normalization of the data set's images."""
-        dtype = "float64" if self.config.x64 else self.config.model.dtype
+        """Normalization of the data set's images for the stage's network."""
+        dtype = "uint8" if is_integer_only(self.config, self.name) else self.dtype
         return Pixels(self.dataset.mean, self.dataset.std, dtype)
 
 
@@ -113,6 +119,7 @@ def train_stage(stage: Stage, model: nnx.Module, teacher: nnx.Module | None) -> 
         stage.settings,
         stage.pixels,
         teacher=None if teacher is None else nnx.graphdef(teacher),
+        teacher_pixels=None if teacher is None else pixels_of(teacher, stage.dataset, stage.dtype),
         accumulate=config.accumulate,
         batch_norm_groups=stage.mesh.size if config.batch_norm == "per_device" else 1,
         state_sharding=shardings,

@@ -9,7 +9,7 @@ import optax
 from flax import nnx
 from ml_collections import ConfigDict
 
-from n2uq_jax.data import normalize
+from n2uq_jax.data import Dataset, normalize
 from n2uq_jax.training.losses import classification_loss
 from n2uq_jax.training.state import GraphDefs, TrainState, forward, forward_in_groups
 from n2uq_jax.workdir.accuracy import classification_sums, in_top_k
@@ -23,7 +23,8 @@ class Pixels(NamedTuple):
     Args:
       mean: per channel, of pixels divided by 255.
       std: per channel.
-      dtype: of the network's input.
+      dtype: of the network's input; uint8 for an integer-only network, which takes pixels as
+        they are.
     """
 
     mean: Sequence[float]
@@ -32,7 +33,21 @@ class Pixels(NamedTuple):
 
     def __call__(self, images: jax.Array) -> jax.Array:
         """Normalizes uint8 images on the device."""
+        if jnp.dtype(self.dtype) == jnp.uint8:
+            return images
         return normalize(images, self.mean, self.std, self.dtype)
+
+
+def pixels_of(model: nnx.Module, dataset: Dataset, dtype: Any) -> Pixels:
+    """Returns how images become the input of a network.
+
+    Args:
+      model: the network.
+      dataset: with the mean and deviation of its pixels.
+      dtype: of the input of a network that is not integer-only.
+    """
+    integer = getattr(model, "image_dtype", None) == jnp.uint8
+    return Pixels(dataset.mean, dataset.std, jnp.uint8 if integer else dtype)
 
 
 def make_train_step(
@@ -42,6 +57,7 @@ def make_train_step(
     pixels: Pixels,
     *,
     teacher: nnx.GraphDef | None = None,
+    teacher_pixels: Pixels | None = None,
     accumulate: int = 1,
     batch_norm_groups: int = 1,
     state_sharding: Any = None,
@@ -54,6 +70,7 @@ def make_train_step(
       stage: with ``label_weight``, ``label_smoothing`` and ``temperature``.
       pixels: normalization.
       teacher: static half of the network whose softmax is the target; None for labels.
+      teacher_pixels: normalization for the teacher; None for ``pixels``.
       accumulate: number of microbatches whose gradients are averaged into one update.
       batch_norm_groups: parts of a microbatch with batch statistics of their own.
       state_sharding: shardings of the new state.
@@ -74,7 +91,8 @@ def make_train_step(
             logits, batch_stats = forward(graphdefs.train, params, batch_stats, images)
         teacher_logits = None
         if teacher is not None:
-            teacher_logits = nnx.merge(teacher, teacher_state)(images)
+            teacher_images = (teacher_pixels or pixels)(batch["image"])
+            teacher_logits = nnx.merge(teacher, teacher_state)(teacher_images)
         loss = classification_loss(
             logits,
             batch["label"],

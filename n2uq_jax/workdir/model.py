@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,26 @@ def open_dataset(settings: dict[str, Any], data_dir: str | None = None) -> Datas
     )
 
 
+def is_integer_only(config: Mapping[str, Any], stage: str) -> bool:
+    """Whether a stage's network is the integer-only form.
+
+    Args:
+      config: a configuration, of this version or an older one.
+      stage: one of its stages.
+    """
+    settings = config[stage]
+    wanted = config["model"].get("integer_only", False) or settings.get("integer_only", False)
+    return bool(settings["quantized"] and wanted)
+
+
 def make_model(
-    model: dict[str, Any], dataset: dict[str, Any], *, quantized: bool, seed: int, x64: bool = False
+    model: Mapping[str, Any],
+    dataset: Mapping[str, Any],
+    *,
+    quantized: bool,
+    integer_only: bool = False,
+    seed: int,
+    x64: bool = False,
 ) -> nnx.Module:
     """Builds the network that a configuration describes, with random parameters.
 
@@ -51,19 +70,24 @@ def make_model(
       model: the ``model`` part of a configuration.
       dataset: the ``dataset`` part of a workdir's ``config.json``.
       quantized: False for the float twin.
+      integer_only: the form whose evaluation is integer arithmetic; see :func:`is_integer_only`.
       seed: of the parameters.
       x64: parameters and computation in float64.
 
     Returns:
       The network.
     """
-    options = {}
+    options: dict[str, Any] = {}
     if model["name"] in SMALL_DEPTHS:
         options = {"width": model["width"], "stem_stride": model["stem_stride"]}
     channels = dataset["image_shape"][-1]
     if channels != 3:
         options["in_features"] = channels
-    return models.create(
+    mean, std = (tuple(dataset[key]) for key in ("mean", "std"))
+    if integer_only:
+        bits = {key: model[key] for key in ("stream_bits", "stem_bits", "head_bits")}
+        options |= {"integer_only": True, "mean": mean, "std": std, **bits}
+    network: Any = models.create(
         model["name"],
         w_bits=model["w_bits"] if quantized else None,
         a_bits=model["a_bits"] if quantized else None,
@@ -74,6 +98,9 @@ def make_model(
         rngs=nnx.Rngs(seed),
         **options,
     )
+    if not integer_only:
+        network.normalization = (mean, std)  # read by to_integer_only
+    return network
 
 
 def load(
@@ -107,6 +134,7 @@ def load(
             config["model"],
             contents["dataset"],
             quantized=config[name]["quantized"],
+            integer_only=is_integer_only(config, name),
             seed=config["seed"],
             x64=config["x64"],
         )

@@ -1,4 +1,3 @@
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -7,7 +6,8 @@ from n2uq_jax import data
 from n2uq_jax.nn import QuantLinear
 from n2uq_jax.paths import by_path
 from n2uq_jax.training.config import default_config, stage_config
-from n2uq_jax.training.initialization import copy_shared_state, initialize, load_teacher
+from n2uq_jax.training.initialization import initialize, load_teacher, range_images
+from n2uq_jax.workdir.model import make_model
 
 
 class Tiny(nnx.Module):
@@ -22,35 +22,6 @@ class Tiny(nnx.Module):
 
 def arrays(model):
     return {name: np.asarray(value) for name, value in by_path(nnx.state(model)).items()}
-
-
-def test_what_a_twin_shares_is_copied_and_quantizers_stay():
-    source, target = Tiny(0, quantized=False), Tiny(1, quantized=True)
-    source.norm.mean.set_value(jnp.arange(4.0))
-    before = arrays(target)
-    copy_shared_state(source, target)
-    after, shared = arrays(target), arrays(source)
-    for name, value in after.items():
-        expected = shared[name] if name in shared else before[name]
-        np.testing.assert_array_equal(value, expected, err_msg=name)
-    assert len(after) == len(shared) + 4
-    assert not np.array_equal(before["linear/kernel"], after["linear/kernel"])
-
-
-@pytest.mark.parametrize(
-    ("source", "message"),
-    [
-        (Tiny(0, quantized=False, features=5), r"linear/bias \(5,\), linear/kernel \(4, 5\)"),
-        (Tiny(0, quantized=True), "linear/input_quantizer/in_scale"),
-    ],
-    ids=["shape", "name"],
-)
-def test_state_that_the_network_has_not_is_named(source, message):
-    target = Tiny(1, quantized=False)
-    before = arrays(target)
-    with pytest.raises(ValueError, match=f"init has state that the network has not: {message}"):
-        copy_shared_state(source, target)
-    assert all(np.array_equal(value, before[name]) for name, value in arrays(target).items())
 
 
 def test_where_parameters_come_from(tmp_path):
@@ -75,3 +46,32 @@ def test_the_teacher_is_an_earlier_stage_or_nobody():
     stage = stage_config(quantized=True, teacher="torchvision/resnet18")
     with pytest.raises(ValueError, match="teacher_weights for 'torchvision/resnet18' must be"):
         load_teacher(stage, trained, digits, config)
+
+
+def test_an_integer_only_network_starts_from_the_paper_form_and_sees_images(tmp_path):
+    config, digits = default_config(), data.load("digits")
+    config.batch_size = 16
+    about = {
+        "image_shape": digits.image_shape,
+        "num_classes": digits.num_classes,
+        "mean": digits.mean,
+        "std": digits.std,
+    }
+    config.model.width = 4
+    paper, integer, again = (
+        make_model(
+            config.model.to_dict(), about, quantized=True, integer_only=integer_only, seed=seed
+        )
+        for integer_only, seed in ((False, 0), (True, 1), (True, 2))
+    )
+    images = range_images(digits, config)
+    assert len(images) == 4
+    assert images[0].dtype == np.uint8
+    np.testing.assert_array_equal(images[0], range_images(digits, config)[0])
+    initialize(integer, "quantized", {"quantized": paper}, lambda: images)
+    np.testing.assert_array_equal(integer.head.kernel[...], paper.head.kernel[...])
+    assert float(integer.grid.step[...]) != float(again.grid.step[...])
+    # From its own form everything is copied, and no images are needed.
+    initialize(again, "integer", {"integer": integer})
+    for name, value in arrays(integer).items():
+        np.testing.assert_array_equal(arrays(again)[name], value, err_msg=name)

@@ -1,0 +1,26 @@
+"""A 2-bit ResNet-8 on scikit-learn's 8x8 digits that is integer arithmetic from pixels to logits.
+
+Command: n2uq train --config digits_w2a2_integer --workdir runs/digits_w2a2_integer
+Hardware: any machine; two CPU cores are enough.
+Expected: not measured yet.
+"""
+
+from ml_collections import ConfigDict
+
+from n2uq_jax.training.config import default_config
+
+
+def get_config() -> ConfigDict:
+    config = default_config()
+    config.model.name = "resnet8"
+    config.data.name = "digits"
+    config.batch_size = 128
+    config.stages = ("float", "quantized", "integer")
+    config.float.epochs = 60.0
+    config.quantized.epochs = 60.0
+    config.integer.epochs = 10.0
+    config.checkpoint_every = 55  # steps: five epochs
+    config.eval_every = 5
+    config.log_every = 10
+    config.export = True
+    return config

@@ -186,13 +186,34 @@ def classes():
     return found
 
 
+@pytest.fixture(scope="module")
+def exported():
+    """The names that packages offer."""
+    return {
+        alias.name
+        for path in PACKAGE.rglob("__init__.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+
+
+def is_short(node):
+    """Tells whether a function is so short that one sentence says all of it."""
+    statements = (inner for part in node.body[1:] for inner in ast.walk(part))
+    return isinstance(node, ast.FunctionDef) and (
+        sum(isinstance(statement, ast.stmt) for statement in statements) <= 3
+    )
+
+
 @pytest.mark.parametrize("path", MODULES, ids=name)
-def test_docstrings_describe_arguments_and_results(path, classes):
+def test_docstrings_describe_arguments_and_results(path, classes, exported):
     module = ast.parse(path.read_text())
     faults = [
         f"{path.relative_to(ROOT)}:{node.lineno} {qualified} lacks {', '.join(found)}"
         for qualified, node in public(module.body)
         if (found := lacks(node)) and not inherits(qualified, module, classes)
+        if qualified.split(".")[0] in exported or found == ["a docstring"] or not is_short(node)
     ]
     assert not faults, "\n".join(faults)
 

@@ -72,13 +72,20 @@ class Rule:
         return self.w_bits is None
 
     def matches(self, path: str) -> bool:
-        """Whether the rule is about the layer at ``path``."""
+        """Whether the rule is about the layer at ``path``.
+
+        Args:
+          path: of a layer, joined by "/".
+        """
         return re.fullmatch(self.path, path) is not None
 
     def names(self, path: str) -> bool:
         """Whether the rule matches ``path`` and spells it out, as ``"conv1|conv2"`` does.
 
         A pattern such as ``".*"`` or ``"conv[0-9]"`` matches but does not name.
+
+        Args:
+          path: of a layer, joined by "/".
         """
         spelled = rf"(?<![\w/]){re.escape(path)}(?![\w/])"
         return self.matches(path) and re.search(spelled, self.path.replace("\\", "")) is not None

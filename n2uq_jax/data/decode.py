@@ -22,6 +22,12 @@ _FAST_COLORS = frozenset({"YCbCr", "Gray", "RGB"})
 def image_size(data: bytes) -> tuple[int, int]:
     """Height and width in pixels, from the header alone.
 
+    Args:
+      data: the bytes of an image file.
+
+    Returns:
+      (height, width).
+
     Raises:
       CorruptRecordError: `data` is no image.
     """

@@ -84,11 +84,18 @@ class BatchIterator(Iterator[Batch]):
             )
 
     def get_state(self) -> dict[str, str | int]:
-        """The state after the last batch handed out, JSON-able."""
+        """The state after the last batch handed out, JSON-able.
+
+        Returns:
+          The step and what identifies the batches, for :meth:`set_state`.
+        """
         return {"step": self.step, **self._identity}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Goes to where `state` was taken, in this run or another.
+
+        Args:
+          state: what :meth:`get_state` returned.
 
         Raises:
           ValueError: `state` belongs to another data set, batch size or seed, where the same step

@@ -50,13 +50,21 @@ class Prefetch(Iterator[T], Generic[T]):
         return value
 
     def get_state(self) -> Any:
-        """State of `iterator` after the last batch handed out."""
+        """State of `iterator` after the last batch handed out.
+
+        Returns:
+          What the iterator's ``get_state`` returned.
+        """
         if self._state is None:
             raise TypeError(f"{type(self._iterator).__name__} has no get_state")
         return self._state
 
     def set_state(self, state: Any) -> None:
-        """Drops what was read ahead and goes to `state`."""
+        """Drops what was read ahead and goes to `state`.
+
+        Args:
+          state: what :meth:`get_state` returned.
+        """
         self._stop()
         self._iterator.set_state(state)  # type: ignore[attr-defined]
         self._state = self._source_state()

@@ -43,7 +43,14 @@ class Tensor:
         return np.array(value.reshape(self.shape), np.int64 if self.integer else None, order="C")
 
     def fault(self, value: np.ndarray) -> str | None:
-        """Says why ``value`` cannot be this tensor, or returns None."""
+        """Says why ``value`` cannot be this tensor, or returns None.
+
+        Args:
+          value: what came under this name.
+
+        Returns:
+          The fault as a clause without its subject, or None.
+        """
         if value.shape != self.shape:
             return f"has shape {value.shape}, expected {self.shape}"
         expected = jnp.integer if self.integer else jnp.floating
@@ -60,7 +67,11 @@ class Tensor:
         return f"has {low} values below {self.minimum:g}" if low else None
 
     def write(self, value: np.ndarray) -> None:
-        """Stores a faultless tensor in the variable, in the variable's dtype."""
+        """Stores a faultless tensor in the variable, in the variable's dtype.
+
+        Args:
+          value: an array that :meth:`fault` finds nothing wrong with.
+        """
         if self.axes is not None:
             value = value.transpose(np.argsort(self.axes))
         value = value.reshape(self.variable.shape)
@@ -84,7 +95,14 @@ class Constant:
         return self.value.copy()
 
     def fault(self, value: np.ndarray) -> str | None:
-        """Says why ``value`` is not this constant, or returns None."""
+        """Says why ``value`` is not this constant, or returns None.
+
+        Args:
+          value: what came under this name.
+
+        Returns:
+          The fault as a clause without its subject, or None.
+        """
         if value.shape != self.value.shape:
             return f"has shape {value.shape}, expected {self.value.shape}"
         if not self._equals(value):
@@ -121,7 +139,12 @@ class LoadReport:
 
     @classmethod
     def of(cls, m: nnx.Module, entries: Sequence[Entry]) -> "LoadReport":
-        """Returns the report on a network whose ``entries`` were loaded."""
+        """Returns the report on a network whose ``entries`` were loaded.
+
+        Args:
+          m: the network.
+          entries: what was loaded.
+        """
         written = {id(entry.variable) for entry in entries if isinstance(entry, Tensor)}
         paths = {
             id(variable): "/".join(map(str, path))

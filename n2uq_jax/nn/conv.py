@@ -95,7 +95,12 @@ class QuantConv(WindowedLayer, nnx.Conv):  # type: ignore[misc]
         return self.convolve(x, functools.partial(conv_sums, integer=integer))
 
     def convolve(self, x: Any, product: Callable[..., Any] = quantized_conv) -> Any:
-        """Returns the convolution of ``x`` of shape ``(batch, *spatial, in_features)``."""
+        """Returns the convolution of ``x`` of shape ``(batch, *spatial, in_features)``.
+
+        Args:
+          x: codes with their scale, or floats.
+          product: computes the convolution of codes.
+        """
         rank = len(self.kernel_size)
         dilation = per_axis(self.kernel_dilation, rank)
         mode, padding = _padding(self.padding, self.kernel_size, dilation)

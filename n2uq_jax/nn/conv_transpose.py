@@ -62,7 +62,11 @@ class QuantConvTranspose(WindowedLayer, nnx.ConvTranspose):
         return super().unsupported(layer)
 
     def convolve(self, x: QArray | jax.Array) -> jax.Array:
-        """Returns the convolution of ``x`` of shape ``(batch, *spatial, in_features)``."""
+        """Returns the convolution of ``x`` of shape ``(batch, *spatial, in_features)``.
+
+        Args:
+          x: codes with their scale, or floats.
+        """
         rank = len(self.kernel_size)
         strides = per_axis(self.strides, rank)
         dilation = per_axis(self.kernel_dilation, rank)

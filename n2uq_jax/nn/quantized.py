@@ -148,7 +148,11 @@ class QuantizedLayer(nnx.Module):
 
     @classmethod
     def kernel_shape_of(cls, layer: Any) -> tuple[int, ...]:
-        """Returns the shape that the arguments of a float layer give its kernel."""
+        """Returns the shape that the arguments of a float layer give its kernel.
+
+        Args:
+          layer: the float layer.
+        """
         return tuple(layer.kernel_shape)
 
     @classmethod
@@ -168,7 +172,11 @@ class QuantizedLayer(nnx.Module):
         return self.in_features
 
     def call_float(self, x: jax.Array) -> jax.Array:
-        """Returns what the float layer makes of ``x``, with the same kernel and bias."""
+        """Returns what the float layer makes of ``x``, with the same kernel and bias.
+
+        Args:
+          x: a float array, as the float layer takes it.
+        """
         return self.float_class.__call__(self, x)
 
     def quantized_kernel(self) -> QArray:
@@ -230,7 +238,14 @@ class QuantizedLayer(nnx.Module):
             raise ValueError(f"{name}: {error}") from error
 
     def add_bias(self, y: jax.Array) -> jax.Array:
-        """Adds the bias, if there is one, in the dtype of ``y`` of shape ``(..., features)``."""
+        """Adds the bias, if there is one, in the dtype of ``y`` of shape ``(..., features)``.
+
+        Args:
+          y: the layer's product, scaled.
+
+        Returns:
+          An array of the same shape and dtype.
+        """
         if self.bias is None:
             return y
         return y + self.bias[...].astype(y.dtype).reshape((1,) * (y.ndim - 1) + (-1,))

@@ -39,7 +39,11 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def style_axes(axes: Axes) -> None:
-    """Gives a panel two quiet spines, small ticks and a faint grid behind the data."""
+    """Gives a panel two quiet spines, small ticks and a faint grid behind the data.
+
+    Args:
+      axes: the panel.
+    """
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(NEUTRAL)
     axes.tick_params(which="both", color=NEUTRAL, labelcolor=INK, labelsize=TEXT_SIZE)

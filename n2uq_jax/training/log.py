@@ -68,14 +68,26 @@ class StageLog:
         self._started, self._waited, self._steps = time.perf_counter(), 0.0, 0
 
     def add(self, step: int, measured: dict[str, jax.Array], waited: float) -> None:
-        """Takes a step's measurements, still on the device, and the seconds it waited for data."""
+        """Takes a step's measurements, still on the device, and the seconds it waited for data.
+
+        Args:
+          step: its number.
+          measured: scalars by name.
+          waited: seconds.
+        """
         self._pending.append((step, measured))
         self._waited += waited
         self._steps += 1
         self._stage.progress.update(self._task, completed=step)
 
     def write(self, step: int, state: TrainState, batch: dict[str, jax.Array]) -> None:
-        """Checks the losses of all steps since the last call, and writes one line."""
+        """Checks the losses of all steps since the last call, and writes one line.
+
+        Args:
+          step: the last one.
+          state: after that step.
+          batch: of that step.
+        """
         measured = jax.device_get(self._pending)
         self._pending = []
         seconds = time.perf_counter() - self._started

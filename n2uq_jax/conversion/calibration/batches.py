@@ -38,6 +38,9 @@ def naming_the_batch(x: jax.Array) -> Iterator[None]:
     Args:
       x: the model's input.
 
+    Yields:
+      Nothing.
+
     Raises:
       TypeError: instead of one from inside.
       ValueError: instead of one from inside.

@@ -114,6 +114,9 @@ def possible_signs(signed: bool | None, samples: jax.Array) -> tuple[bool, ...]:
 def sample(x: jax.Array) -> jax.Array:
     """Returns at most :data:`SAMPLES` of the values of ``x``, flat; all of them if they are few.
 
+    Args:
+      x: any floats.
+
     Raises:
       ValueError: if one is not finite.
     """

@@ -184,7 +184,12 @@ def gain(approximation: jax.Array, target: jax.Array) -> jax.Array:
 
 
 def relative_error(approximation: jax.Array, target: jax.Array) -> jax.Array:
-    """Returns the squared error relative to the target's power; 0 if both are 0."""
+    """Returns the squared error relative to the target's power; 0 if both are 0.
+
+    Args:
+      approximation: what stands for the target.
+      target: of the same shape.
+    """
     dtype = jnp.promote_types(target.dtype, jnp.float32)
     a, t = approximation.astype(dtype), target.astype(dtype)
     power = jnp.sum(t * t)

@@ -83,7 +83,12 @@ def write_artifact(
 
 
 def check_target(directory: Path, overwrite: bool) -> None:
-    """Raises FileExistsError if an artifact may not be written to ``directory``."""
+    """Raises FileExistsError if an artifact may not be written to ``directory``.
+
+    Args:
+      directory: where the artifact is to be.
+      overwrite: whether it may replace another.
+    """
     if not directory.exists() or (directory.is_dir() and not any(directory.iterdir())):
         return
     if not (directory / MANIFEST).is_file():

@@ -83,7 +83,12 @@ def serialise_tensors(packed: Packed) -> bytes:
 
 
 def describe_tensors(packed: Packed, packings: Mapping[str, Packing]) -> dict[str, dict[str, Any]]:
-    """Returns what a manifest says about each tensor: dtype and shape, or the packing."""
+    """Returns what a manifest says about each tensor: dtype and shape, or the packing.
+
+    Args:
+      packed: tensors by name, packed or plain.
+      packings: how the packed ones are packed.
+    """
     described = {}
     for name, array in packed.items():
         if name in packings:

@@ -46,7 +46,11 @@ class Execution(Interpreter):
         self._converted: dict[Value, jax.Array] = {}
 
     def results(self) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """Carries out the program, and returns its logits and codes."""
+        """Carries out the program, and returns its logits and codes.
+
+        Returns:
+          The logits, and the codes of every quantizer by name.
+        """
         self.walk()
         quantizers = [q for q in self.network.quantizers if q.codes in self.env]
         codes = {q.name: self.env[q.codes] for q in quantizers}
@@ -60,7 +64,11 @@ class Execution(Interpreter):
         )
 
     def multiply(self, product: Product) -> None:
-        """Sums products in int32."""
+        """Sums products in int32.
+
+        Args:
+          product: its operands are in the environment already.
+        """
         x, weight = (self.env[value] for value in product.op.inputs)
         narrow = x.dtype == jnp.int8 and weight.dtype == jnp.int8
         operand = jnp.int8 if narrow else jnp.int32
@@ -70,7 +78,11 @@ class Execution(Interpreter):
         )
 
     def integers(self, op: Op) -> None:
-        """Computes in the network's own integer dtype, or in int32 what it holds in floats."""
+        """Computes in the network's own integer dtype, or in int32 what it holds in floats.
+
+        Args:
+          op: the operation, with its inputs computed already.
+        """
         (out,) = op.outputs
         if op.name in IDENTITIES or op.name == "convert_element_type":
             result = jnp.asarray(read(self.env, op.inputs[0]))
@@ -79,7 +91,11 @@ class Execution(Interpreter):
         self.env[out] = self._narrow(result, out)
 
     def compute(self, op: Op) -> None:
-        """Computes as the network does."""
+        """Computes as the network does.
+
+        Args:
+          op: the operation, with its inputs computed already.
+        """
         operands = [self.native(value) for value in op.inputs]
         for value, result in zip(op.outputs, op(*operands), strict=True):
             if value in self.network.ranges:
@@ -89,7 +105,11 @@ class Execution(Interpreter):
             self.env[value] = result
 
     def native(self, value: Value) -> jax.Array:
-        """Returns a value in the dtype that the network has it in."""
+        """Returns a value in the dtype that the network has it in.
+
+        Args:
+          value: of the trace, computed already.
+        """
         held = read(self.env, value)
         if held.dtype == value.aval.dtype:
             return held

@@ -40,7 +40,11 @@ class IntegerProgram:
         return self.codes(images)[0]
 
     def codes(self, images: jax.Array | np.ndarray) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """Returns the logits, and the codes of every quantizer by name."""
+        """Returns the logits, and the codes of every quantizer by name.
+
+        Args:
+          images: shape ``(batch, *image_shape)``, as the network takes them.
+        """
         return self._jitted(self.tensors, self.thresholds, images)
 
     @property
@@ -67,7 +71,11 @@ class IntegerProgram:
         return Steps(self.network(1), self.thresholds).float_ops
 
     def network(self, batch) -> TracedNetwork:
-        """Returns the network's trace for a batch size, which may be symbolic."""
+        """Returns the network's trace for a batch size, which may be symbolic.
+
+        Args:
+          batch: number of images, or a symbolic dimension.
+        """
         return self.traced.at(batch)
 
     def run(

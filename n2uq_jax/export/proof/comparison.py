@@ -133,7 +133,12 @@ def compare(
 
 
 def check_images(traced: TracedModel, images: np.ndarray) -> None:
-    """Raises ValueError if images do not have the shape and dtype that a network takes."""
+    """Raises ValueError if images do not have the shape and dtype that a network takes.
+
+    Args:
+      traced: the network.
+      images: with a batch axis in front.
+    """
     if images.shape[1:] != traced.image_shape or len(images) == 0:
         raise ValueError(
             f"images must have shape (n, {', '.join(map(str, traced.image_shape))}), "

@@ -149,7 +149,12 @@ def compute_constants(graph: Graph, names: Names, parameters: Mapping[str, Any])
 
 
 def check_finite(parameters: Mapping[str, Any], read: Collection[str]) -> None:
-    """Raises ValueError, by name, if a parameter that the network reads is not finite."""
+    """Raises ValueError, by name, if a parameter that the network reads is not finite.
+
+    Args:
+      parameters: arrays by name.
+      read: the names that the network reads.
+    """
     broken = [
         name
         for name in sorted(read)
@@ -164,7 +169,12 @@ def check_finite(parameters: Mapping[str, Any], read: Collection[str]) -> None:
 
 
 def unique(name: str, taken: set[str]) -> str:
-    """Returns a name that is not taken, by numbering it, and takes it."""
+    """Returns a name that is not taken, by numbering it, and takes it.
+
+    Args:
+      name: the wish.
+      taken: names that are in use; the new one is added.
+    """
     number, candidate = 2, name
     while candidate in taken:
         number, candidate = number + 1, f"{name}#{number}"

@@ -44,7 +44,11 @@ class TracedModel:
     _traces: dict[Any, TracedNetwork] = dataclasses.field(default_factory=dict, repr=False)
 
     def at(self, batch: Any) -> TracedNetwork:
-        """Returns the trace for a batch size, which may be :func:`any_batch`."""
+        """Returns the trace for a batch size, which may be :func:`any_batch`.
+
+        Args:
+          batch: number of images, or a symbolic dimension.
+        """
         if batch not in self._traces:
             graph = trace(self.function, self.parameters, self.images(batch))
             self._traces[batch] = TracedNetwork(graph, self.integers)

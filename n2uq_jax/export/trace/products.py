@@ -60,7 +60,12 @@ class Product:
 
 
 def is_product(op: Op, graph: Graph) -> bool:
-    """Whether an operation on the images is a product of codes, or of integers and weights."""
+    """Whether an operation on the images is a product of codes, or of integers and weights.
+
+    Args:
+      op: an operation of the graph.
+      graph: tells what depends on the images.
+    """
     if op.is_product:
         return True
     plain = op.name in PRODUCTS and all(is_integer(v) for v in op.inputs)
@@ -74,7 +79,11 @@ def bilinear(op: Op) -> Op:
 
 
 def channels_last(op: Op) -> bool:
-    """Whether a convolution or matrix product has its channels on the last axes."""
+    """Whether a convolution or matrix product has its channels on the last axes.
+
+    Args:
+      op: a convolution or matrix product.
+    """
     dims = op.params["dimension_numbers"]
     rank = len(op.outputs[0].shape)
     if op.name == "dot_general":

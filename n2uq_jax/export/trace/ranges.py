@@ -44,7 +44,11 @@ class Range:
 
     @classmethod
     def of_dtype(cls, dtype: Any) -> "Range":
-        """Returns what an integer dtype holds."""
+        """Returns what an integer dtype holds.
+
+        Args:
+          dtype: an integer dtype, or bool.
+        """
         if dtype == np.bool_:
             return cls.of(0, 1)
         info = np.iinfo(dtype)
@@ -85,7 +89,11 @@ class Range:
 
 
 def exact(dtype: Any) -> Range:
-    """Returns the integers between which a dtype holds all integers."""
+    """Returns the integers between which a dtype holds all integers.
+
+    Args:
+      dtype: of floats or integers.
+    """
     if jnp.issubdtype(dtype, np.floating):
         bound = 2 ** (jnp.finfo(dtype).nmant + 1)
         return Range.of(-bound, bound)

@@ -101,7 +101,11 @@ class Grid(nnx.Module):
         return QArray(codes, self.scale, self.largest)
 
     def parameter(self, values: jax.Array) -> jax.Array:
-        """Returns a parameter in steps, rounded straight-through, for training."""
+        """Returns a parameter in steps, rounded straight-through, for training.
+
+        Args:
+          values: floats, in the unit of the network.
+        """
         steps = values.astype(jnp.float32) / self.scale
         if self.observing:
             return steps
@@ -109,7 +113,11 @@ class Grid(nnx.Module):
         return inside + lax.stop_gradient(round_half_up(inside) - inside)
 
     def integer_parameter(self, values: jax.Array) -> jax.Array:
-        """Returns a parameter in steps as an int32 constant, for evaluation."""
+        """Returns a parameter in steps as an int32 constant, for evaluation.
+
+        Args:
+          values: floats, in the unit of the network.
+        """
         values, step = lax.optimization_barrier((values, self.scale))
         return to_int32(values / step, self.largest_shift)
 
@@ -126,7 +134,14 @@ class Grid(nnx.Module):
         return QArray(boundary(codes), self.scale, self.largest)
 
     def fit(self, steps: jax.Array) -> QArray:
-        """Brings integers, or floats in steps, into the grid's range: one of the two above."""
+        """Brings integers, or floats in steps, into the grid's range: one of the two above.
+
+        Args:
+          steps: integers, or floats in steps.
+
+        Returns:
+          Integers on the grid, as codes with the grid's scale.
+        """
         integer = jnp.issubdtype(steps.dtype, jnp.integer)
         return self.clamp(steps) if integer else self.round_steps(steps)
 

@@ -42,6 +42,9 @@ def generate(network: LayerList, prefix: str = "model") -> Source:
       prefix: of every name that the linker sees, so that two networks fit in one program; the
         header's file name is to be ``<prefix>.h``.
 
+    Returns:
+      The program's two files.
+
     Raises:
       ValueError: if ``prefix`` is no C identifier, or the network cannot be computed in int32.
     """
@@ -75,7 +78,11 @@ def generate(network: LayerList, prefix: str = "model") -> Source:
 
 
 def kernels() -> str:
-    """The kernels' files as one text, each included once."""
+    """The kernels' files as one text, each included once.
+
+    Returns:
+      C that includes nothing of ours.
+    """
     seen: set[str] = set()
 
     def text(name: str) -> str:

@@ -202,6 +202,9 @@ INT32 = np.iinfo(np.int32)
 def tensors(network: LayerList) -> dict[str, Tensor]:
     """Returns every tensor's shape and range.
 
+    Args:
+      network: the layers.
+
     Raises:
       ValueError: if a layer does not fit its input, or its arithmetic could leave int32.
     """

@@ -77,6 +77,12 @@ class Plan:
 def plan(network: LayerList) -> Plan:
     """Plans a network.
 
+    Args:
+      network: the layers.
+
+    Returns:
+      The groups of layers in order, and where each tensor is kept.
+
     Raises:
       ValueError: if it is not sound, or the image is read by a layer that cannot subtract its zero.
     """

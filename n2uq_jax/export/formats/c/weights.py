@@ -28,7 +28,11 @@ class Numbers:
 
 
 def numbers_of(weight: np.ndarray) -> Numbers:
-    """Returns the smallest bit width that holds integer weights, and how."""
+    """Returns the smallest bit width that holds integer weights, and how.
+
+    Args:
+      weight: integers, of any shape.
+    """
     integers = weight.astype(int)
     if (integers % 2 == 1).all():
         bits = int(np.abs(integers).max()).bit_length()

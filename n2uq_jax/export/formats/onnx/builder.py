@@ -97,7 +97,11 @@ class OnnxBuilder(Interpreter):
         """Remembers the name of the int32 tensor, or of the truth values, of a value."""
 
     def compute(self, op: Op) -> None:
-        """Adds the nodes of a float operation, or of one of this library's own."""
+        """Adds the nodes of a float operation, or of one of this library's own.
+
+        Args:
+          op: the operation, with its inputs computed already.
+        """
         if op.primitive is None:
             for inner in op.body:
                 self.compute(inner)
@@ -107,7 +111,11 @@ class OnnxBuilder(Interpreter):
             self.hold_floats(op.outputs[0], add_operation(self.graph, op, inputs))
 
     def integers(self, op: Op) -> None:
-        """Adds the nodes of integer arithmetic, in int32."""
+        """Adds the nodes of integer arithmetic, in int32.
+
+        Args:
+          op: the operation, with its inputs computed already.
+        """
         if self._is_constant(op):
             return
         self._check_single(op)

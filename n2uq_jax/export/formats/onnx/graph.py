@@ -31,7 +31,15 @@ class OnnxGraph:
         return output
 
     def constant(self, array: Any, hint: str = "constant") -> str:
-        """Adds a constant, and returns its name."""
+        """Adds a constant, and returns its name.
+
+        Args:
+          array: what it holds.
+          hint: how its name begins.
+
+        Returns:
+          The name; the same for the same array.
+        """
         array = np.asarray(array)
         key = (hint, array.dtype.str, array.shape, array.tobytes())
         if key not in self._constants:
@@ -49,7 +57,18 @@ class OnnxGraph:
         return self.node("Reshape", [x, self.constant(np.asarray(fixed(shape), np.int64))])
 
     def slice(self, x: str, start, limit, strides, shape) -> str:
-        """Adds a Slice of the axes that it changes."""
+        """Adds a Slice of the axes that it changes.
+
+        Args:
+          x: name of the tensor.
+          start: first index of each axis.
+          limit: one past the last index of each axis.
+          strides: of each axis; None for ones.
+          shape: of the tensor.
+
+        Returns:
+          The name of the result; that of ``x`` if nothing is cut.
+        """
         strides = strides or (1,) * len(shape)
         axes = [
             i for i in range(len(shape)) if (start[i], strides[i]) != (0, 1) or limit[i] != shape[i]
@@ -71,7 +90,11 @@ class OnnxGraph:
 
 
 def fixed(shape: Sequence[Any]) -> list[int]:
-    """Returns a shape for Reshape, its symbolic dimension as -1."""
+    """Returns a shape for Reshape, its symbolic dimension as -1.
+
+    Args:
+      shape: sizes, at most one of them symbolic.
+    """
     dims = [d if isinstance(d, int) else -1 for d in shape]
     if dims.count(-1) > 1:
         raise NotInOnnx(f"ONNX export does not know reshapes to {tuple(shape)}.")
@@ -79,7 +102,11 @@ def fixed(shape: Sequence[Any]) -> list[int]:
 
 
 def unit_shape(op: Op) -> list[Any]:
-    """Returns the operand's shape of a broadcast, with ones for the dimensions that are new."""
+    """Returns the operand's shape of a broadcast, with ones for the dimensions that are new.
+
+    Args:
+      op: a ``broadcast_in_dim``.
+    """
     shape: list[Any] = [1] * len(op.outputs[0].shape)
     for axis, size in zip(op.params["broadcast_dimensions"], op.inputs[0].shape, strict=True):
         shape[axis] = size

@@ -1,21 +1,12 @@
 /* Kernels for AVX2: table lookups for 1 and 2 bits, dot products of bytes and of 16-bit integers. */
 #include "avx2_stages.h"
 #include "depthwise.h"
+#include "lookup.h"
 
 #ifdef N2UQ_X86
 
-/* Lookups. Four neighbouring 2-bit codes are a byte, and the byte chooses a row of a table: at i, the
-   sum of those of the four codes whose bit is set in i. A plane's nibble of four weights is such an
-   i, so one vpshufb multiplies four codes by one bit of four weights in 32 channels, and the planes
-   are added with their powers of two at the end. Rows are at most 12, so 21 of them fit a byte. */
-enum { LOOKUP_PIXELS = 4, LOOKUPS_A_BYTE = 255 / 12 };
-
-static int lookup_suits(const convolution *c) {
-  /* Sums of codes times weight numbers are kept in 16 bits, unsigned. */
-  int32_t most = c->largest_input * ((1 << c->bits) - 1);
-  return !c->depthwise && c->bits <= 2 && c->zero == NULL && c->input->type == U8 && c->pitch % 4 == 0 &&
-         c->largest_input <= 3 && c->taps * c->run <= UINT16_MAX / most;
-}
+/* Lookups: one vpshufb looks four codes up for 32 channels. */
+enum { LOOKUP_PIXELS = 4 };
 
 AVX2 static void avx2_pack_fours(const convolution *c, const void *from, int32_t row, uint8_t *packed) {
   pack_row(c, FOURS, from, row, packed);

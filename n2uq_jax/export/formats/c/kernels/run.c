@@ -1,12 +1,20 @@
 /* Running a network: which kernel computes which layer, and in what order. */
-#include "avx512.c"
 #include "reference.c"
+
+#include "avx512.c"
+#include "neon.c"
 
 /* Fastest first; the first that the processor has and that suits a convolution computes it. */
 static const kernel *const kernels[] = {
 #ifdef N2UQ_X86
     &vbmi_kernel,       &avx2_lookup_kernel, &vnni_kernel,
     &avx2_bytes_kernel, &avx2_shorts_kernel, &avx2_depthwise_kernel,
+#endif
+#ifdef N2UQ_NEON
+    &neon_lookup_kernel,
+#ifdef __ARM_FEATURE_DOTPROD
+    &neon_dot_kernel,
+#endif
 #endif
     &reference_kernel,
 };

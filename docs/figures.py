@@ -15,14 +15,13 @@ from matplotlib.patches import Patch
 
 import n2uq_jax as n2uq
 from n2uq_jax.export import build_program
-from n2uq_jax.report.staircase import draw_panel
+from n2uq_jax.report.staircase import add_panel_legend, draw_panel
 from n2uq_jax.report.style import (
     BLUE,
     INK,
     MUTED,
     NEUTRAL,
     ORANGE,
-    SAND,
     TEXT_SIZE,
     TINTS,
     TITLE_SIZE,
@@ -187,14 +186,7 @@ def calibration() -> Figure:
     draw_panel(right, layer.input_quantizer, np.asarray(x))
     title(right, "calibrated")
     figure.supxlabel("input x of the quantizer", fontsize=TEXT_SIZE, color=INK)
-    add_legend(
-        figure,
-        [
-            Line2D([], [], color=BLUE, lw=1.7, label="thresholds and levels"),
-            Line2D([], [], color=SAND, lw=5.5, label="uniform over the same range"),
-            Patch(color=TINTS[1], label="histogram of x, tinted by code"),
-        ],
-    )
+    add_panel_legend(figure, "thresholds and levels")
     return figure
 
 

@@ -122,15 +122,25 @@ def _page(quantizers: dict[str, ActivationQuantizer], inputs: dict[str, np.ndarr
         axes.remove()
     figure.supxlabel("input x of the quantizer", fontsize=TITLE_SIZE, color=INK)
     figure.supylabel("output y", fontsize=TITLE_SIZE, color=INK)
+    add_panel_legend(figure, "learned")
+    return figure
+
+
+def add_panel_legend(figure: Figure, staircase: str) -> None:
+    """Explains what :func:`draw_panel` draws, above all panels.
+
+    Args:
+      figure: with such panels.
+      staircase: what the quantizer's own is called.
+    """
     add_legend(
         figure,
         [
-            Line2D([], [], color=BLUE, lw=1.7, label="learned"),
+            Line2D([], [], color=BLUE, lw=1.7, label=staircase),
             Line2D([], [], color=SAND, lw=5.5, label="uniform over the same range"),
             Patch(color=TINTS[1], label="histogram of x, tinted by code"),
         ],
     )
-    return figure
 
 
 def _short(path: str) -> str:

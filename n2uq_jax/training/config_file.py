@@ -46,6 +46,10 @@ def load_config(name: str) -> ConfigDict:
 
     Raises:
       FileNotFoundError: if there is no such file.
-      KeyError: if the file has no ``get_config``.
+      ValueError: if the file has no ``get_config``.
     """
-    return runpy.run_path(str(find_config(name)))["get_config"]()
+    path = find_config(name)
+    names = runpy.run_path(str(path))
+    if "get_config" not in names:
+        raise ValueError(f"{path} has no get_config(), which returns the configuration.")
+    return names["get_config"]()

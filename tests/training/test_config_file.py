@@ -15,3 +15,10 @@ def test_configs_are_found_by_path_and_by_name(tmp_path):
 def test_an_unknown_config_lists_the_known_ones():
     with pytest.raises(FileNotFoundError, match=r"digits_w2a2.*got 'digit'"):
         find_config("digit")
+
+
+def test_a_file_without_get_config_is_named(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("config = {}\n")
+    with pytest.raises(ValueError, match=r"mine\.py has no get_config\(\)"):
+        load_config(str(path))

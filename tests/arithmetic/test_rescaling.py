@@ -2,6 +2,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from n2uq_jax.arithmetic.rescaling import make_rescaling, rescale
 
@@ -84,3 +86,23 @@ def test_wrong_arguments_are_refused():
             make_rescaling(one, one, largest)
     with pytest.raises(TypeError, match="int32, got float32"):
         rescale(one, make_rescaling(one, one, 3))
+
+
+FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    constants=st.lists(st.tuples(FLOATS, FLOATS), min_size=8, max_size=8),
+    largest=st.sampled_from(BOUNDS),
+    fractions=st.lists(st.floats(-1, 1), min_size=8, max_size=8),
+)
+def test_a_search_for_overflow_finds_none(constants, largest, fractions):
+    gain, bias = (jnp.asarray(values, jnp.float32) for values in zip(*constants, strict=True))
+    rescaling = make_rescaling(gain, bias, largest)
+    values = np.array([round(f * largest) for f in fractions] + [-largest, largest], np.int64)
+    values = np.clip(values, -largest, largest).astype(np.int32)
+    values = np.broadcast_to(values[:, None], (len(values), len(gain)))
+    expected, sums = exact(values, rescaling)
+    assert np.abs(sums).max() < 2**31
+    np.testing.assert_array_equal(rescale(jnp.asarray(values), rescaling), expected)

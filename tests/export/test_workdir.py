@@ -1,6 +1,6 @@
+import contextlib
+import io
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -9,6 +9,7 @@ from safetensors.numpy import save_file
 
 import n2uq_jax as n2uq
 from n2uq_jax import data, predict
+from n2uq_jax.cli.command import run
 from n2uq_jax.export.workdir import evaluate_artifact, export_workdir
 from n2uq_jax.interop import save_n2uq_state_dict
 from n2uq_jax.training.convert import convert
@@ -34,16 +35,11 @@ def workdir(tmp_path_factory):
 @pytest.fixture(scope="module")
 def artifact(workdir, tmp_path_factory):
     out = tmp_path_factory.mktemp("artifacts") / "digits"
-    command = [sys.executable, "-m", "n2uq_jax.export", "--workdir", workdir, "--out", out]
-    done = subprocess.run(
-        [*command, "--images", "50", "--format", "stablehlo,onnx"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "integer program on cpu: EQUAL to the network" in done.stdout
-    assert "on 50 images: 0 of" in done.stdout
+    words = ["export", f"--workdir={workdir}", f"--out={out}", "--images=50"]
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        assert run([*words, "--format=stablehlo,onnx"]) == 0
+    assert "integer program on cpu: EQUAL to the network" in printed.getvalue()
+    assert "on 50 images: 0 of" in printed.getvalue()
     return out
 
 

@@ -153,8 +153,28 @@ static int avx2_bytes_suits(const convolution *c) {
   return !c->depthwise && c->largest_byte <= UINT8_MAX && steps_in_16_bits(c) > 0;
 }
 
+/* four_weights of weights.h for eight of the channels. */
+AVX2 INLINE __m256i eight_words(const convolution *c, const uint8_t *block, int32_t step) {
+  __m256i words = _mm256_setzero_si256();
+  for (int32_t plane = 0; plane < c->bits; plane++) {
+    int32_t row = step * c->bits + plane;
+    __m128i bytes = _mm_loadl_epi64((const __m128i *)(const void *)(block + row / 2 * LANES));
+    __m256i nibbles = _mm256_srl_epi32(_mm256_cvtepu8_epi32(bytes), _mm_cvtsi32_si128(row % 2 * 4));
+    nibbles = _mm256_and_si256(nibbles, _mm256_set1_epi32(15));
+    __m256i spread = _mm256_mullo_epi32(nibbles, _mm256_set1_epi32(0x00204081));
+    spread = _mm256_and_si256(spread, _mm256_set1_epi8(1));
+    words = _mm256_or_si256(words, _mm256_sll_epi32(spread, _mm_cvtsi32_si128(plane)));
+  }
+  /* The step is 1 or 2. */
+  words = _mm256_mullo_epi32(words, _mm256_set1_epi32(c->step));
+  return _mm256_add_epi8(words, _mm256_set1_epi8((char)c->first));
+}
+
 AVX2 static void avx2_prepare_bytes(const convolution *c, const uint8_t *const *blocks, void *to) {
-  prepare_bytes(c, blocks[0], to);
+  __m256i *words = to;
+  for (int32_t step = 0; step < steps_of(c); step++)
+    for (int32_t half = 0; half < LANES; half += 8)
+      _mm256_storeu_si256(words++, eight_words(c, blocks[0] + half, step));
 }
 
 AVX2 static void avx2_pack_bytes(const convolution *c, const void *from, int32_t row, uint8_t *packed) {
@@ -227,8 +247,23 @@ AVX2 static void avx2_bytes(const convolution *c, const uint8_t *const *weights,
 /* Dot products of 16-bit integers, for 8-bit inputs and weights, pixels, and signed codes. */
 static int avx2_shorts_suits(const convolution *c) { return !c->depthwise; }
 
+/* Two of the four bytes in each lane as 16-bit integers: their places are in the high bytes. */
+AVX2 INLINE __m256i two_shorts(__m256i words, __m128i places) {
+  __m256i high = _mm256_shuffle_epi8(words, _mm256_broadcastsi128_si256(places));
+  return _mm256_srai_epi16(high, 8);
+}
+
 AVX2 static void avx2_prepare_pairs(const convolution *c, const uint8_t *const *blocks, void *to) {
-  prepare_pairs(c, blocks[0], to);
+  const __m128i first = _mm_setr_epi8(-1, 0, -1, 1, -1, 4, -1, 5, -1, 8, -1, 9, -1, 12, -1, 13);
+  const __m128i second = _mm_setr_epi8(-1, 2, -1, 3, -1, 6, -1, 7, -1, 10, -1, 11, -1, 14, -1, 15);
+  __m256i *pairs = to;
+  for (int32_t step = 0; step < steps_of(c); step++, pairs += 4) {
+    __m256i low = eight_words(c, blocks[0], step), high = eight_words(c, blocks[0] + 8, step);
+    _mm256_storeu_si256(pairs, two_shorts(low, first));
+    _mm256_storeu_si256(pairs + 1, two_shorts(high, first));
+    _mm256_storeu_si256(pairs + 2, two_shorts(low, second));
+    _mm256_storeu_si256(pairs + 3, two_shorts(high, second));
+  }
 }
 
 AVX2 static void avx2_pack_shorts(const convolution *c, const void *from, int32_t row, uint8_t *packed) {

@@ -106,10 +106,47 @@ static size_t scratch_bytes(const convolution *c, const kernel *k) {
   return bytes + prepared_size(c, k) * (size_t)prepared_at_once(c, k);
 }
 
+/* Sum of the codes in a byte. */
+static int32_t sum_of_codes(uint32_t four) {
+  uint32_t pairs = (four & 0x33u) + (four >> 2 & 0x33u);
+  return (int32_t)((pairs & 15u) + (pairs >> 4));
+}
+
+/* Sums of the codes of every pixel and group of a packed row. */
+static void sum_one_row(const conv_run *r, int32_t row) {
+  const convolution *c = r->convolution;
+  size_t bytes = bytes_of(r->kernel->form, c->pitch);
+  size_t first = (size_t)row * (size_t)c->padded_width * (size_t)product_groups(c);
+  size_t count = (size_t)c->padded_width * (size_t)product_groups(c);
+  const uint8_t *codes = r->packed + first * bytes;
+  for (size_t i = 0; i < count; i++, codes += bytes) {
+    int32_t sum = 0;
+    for (size_t k = 0; k < bytes; k++) sum += sum_of_codes(codes[k]);
+    r->pixel_sums[first + i] = sum;
+  }
+}
+
+/* From the sums of pixels those of windows. */
+static void total_one_row(const conv_run *r, int32_t y) {
+  const convolution *c = r->convolution;
+  int32_t width = c->out_width, groups = product_groups(c), run = c->run / c->pitch;
+  for (int32_t x = 0; x < width; x++)
+    for (int32_t g = 0; g < groups; g++) {
+      const int32_t *start =
+          r->pixel_sums + (y * c->stride_y * c->padded_width + x * c->stride_x) * groups + g;
+      int32_t total = 0;
+      /* A tap's offset is a number of whole pixels and groups, and so is a run's length. */
+      for (int32_t t = 0; t < c->taps; t++)
+        for (int32_t k = 0; k < run; k++) total += start[c->tap_offsets[t] / c->pitch + k];
+      r->totals[(y * width + x) * groups + g] = total;
+    }
+}
+
 static void pack_one_row(const void *context, int32_t row) {
   const conv_run *r = context;
   const convolution *c = r->convolution;
   r->kernel->pack(c, address(c->input, r->memory), row, r->packed);
+  if (has_totals(r->kernel)) sum_one_row(r, row);
 }
 
 /* Blocks of a tile. Those that a group has not are its last again, and are not stored. */
@@ -138,44 +175,7 @@ static void start_one_row(const void *context, int32_t y) {
   for (int32_t x = 0; x < c->out_width; x++)
     r->starts[y * c->out_width + x] =
         (y * c->stride_y * c->padded_width + x * c->stride_x) * bytes;
-}
-
-/* Sum of the codes in a byte. */
-static int32_t sum_of_codes(uint32_t four) {
-  uint32_t pairs = (four & 0x33u) + (four >> 2 & 0x33u);
-  return (int32_t)((pairs & 15u) + (pairs >> 4));
-}
-
-/* Sums of the codes of every pixel and group of a packed row. */
-static void sum_one_row(const void *context, int32_t row) {
-  const conv_run *r = context;
-  const convolution *c = r->convolution;
-  size_t bytes = bytes_of(r->kernel->form, c->pitch);
-  size_t first = (size_t)row * (size_t)c->padded_width * (size_t)product_groups(c);
-  size_t count = (size_t)c->padded_width * (size_t)product_groups(c);
-  const uint8_t *codes = r->packed + first * bytes;
-  for (size_t i = 0; i < count; i++, codes += bytes) {
-    int32_t sum = 0;
-    for (size_t k = 0; k < bytes; k++) sum += sum_of_codes(codes[k]);
-    r->pixel_sums[first + i] = sum;
-  }
-}
-
-/* From the sums of pixels those of windows. */
-static void total_one_row(const void *context, int32_t y) {
-  const conv_run *r = context;
-  const convolution *c = r->convolution;
-  int32_t width = c->out_width, groups = product_groups(c), run = c->run / c->pitch;
-  for (int32_t x = 0; x < width; x++)
-    for (int32_t g = 0; g < groups; g++) {
-      const int32_t *start =
-          r->pixel_sums + (y * c->stride_y * c->padded_width + x * c->stride_x) * groups + g;
-      int32_t total = 0;
-      /* A tap's offset is a number of whole pixels and groups, and so is a run's length. */
-      for (int32_t t = 0; t < c->taps; t++)
-        for (int32_t k = 0; k < run; k++) total += start[c->tap_offsets[t] / c->pitch + k];
-      r->totals[(y * width + x) * groups + g] = total;
-    }
+  if (has_totals(r->kernel)) total_one_row(r, y);
 }
 
 /* Adds a number a channel, times a sign. */
@@ -244,10 +244,6 @@ static void convolve(const layer *l, const kernel *asked, const memory *memory, 
   for_each(c->padded_height, threads, pack_one_row, &r);
   memset(r.packed + packed_bytes(c, k->form) - SLACK, 0, SLACK);
   for_each(c->out_height, threads, start_one_row, &r);
-  if (has_totals(k)) {
-    for_each(c->padded_height, threads, sum_one_row, &r);
-    for_each(c->out_height, threads, total_one_row, &r);
-  }
   int32_t count = product_groups(c) * r.tile_groups, at_once = k->prepare ? prepared_at_once(c, k) : count;
   for (r.first = 0; r.first < count; r.first += at_once) {
     int32_t now = smaller(at_once, count - r.first);

@@ -17,37 +17,11 @@ UNMIRRORED = {
         + ["cli/train.py", "cli/evaluate.py"],
         "tests/cli/test_command.py runs every verb and flag",
     ),
-    "conversion/layers.py": "tests/conversion/test_quantize.py converts every kind of layer",
-    "conversion/modules.py": "tests/conversion/test_awkward_models.py walks every kind of model",
-    "data/dataset.py": "types alone",
-    "data/examples.py": "tests/data/test_pipeline.py compares every example of a batch",
-    "data/iterator.py": "tests/data/test_pipeline.py stops and resumes it",
-    **dict.fromkeys(
-        [f"export/formats/onnx/{part}.py" for part in ("builder", "graph", "operations")],
-        "tests/export/formats/onnx/test_integers.py runs what they write in ONNX Runtime",
-    ),
     **dict.fromkeys(
         [f"export/formats/c/{part}.py" for part in ("interpreter", "plan", "weights")],
         "tests/export/formats/c/test_kernels.py and test_generate.py run what they make",
     ),
-    **dict.fromkeys(
-        [f"export/program/{part}.py" for part in ("build", "execution", "interpreter", "program")]
-        + ["export/proof/comparison.py", "export/proof/edges.py"],
-        "tests/export/proof/test_proof.py compares whole programs, whole and damaged",
-    ),
-    "export/artifact/description.py": "tests/export/artifact/test_folder.py reads a manifest",
-    "export/artifact/tensors.py": "tests/export/formats/test_stablehlo.py runs on packed tensors",
-    "export/progress.py": "a bar on the terminal",
-    "export/thresholds/chain.py": "tests/export/thresholds/test_folding.py samples chains",
-    "export/trace/graph.py": "tests/export/trace/test_tracing.py reads graphs",
-    "export/trace/products.py": "tests/export/trace/test_network.py finds every kind of product",
-    "export/trace/segments.py": "tests/export/trace/test_network.py follows chains",
     "models/to_integer.py": "tests/models/test_integer.py converts networks",
-    "models/mobilenet_v2.py": "tests/models/test_golden.py compares whole networks",
-    "models/resnet.py": "tests/models/test_golden.py compares whole networks",
-    "models/torchvision.py": "tests/interop/test_torchvision.py compares whole networks",
-    "report/style.py": "colors and fonts",
-    "training/stage.py": "tests/training/test_run.py runs, kills and resumes whole stages",
 }
 """Modules without a test file of their own, and why."""
 

@@ -34,6 +34,7 @@ class OnPixels(nnx.Module):
         return self.inner(x.reshape(x.shape[0], -1)[:, :3])
 
 
+@pytest.mark.slow  # calibrates and exports
 def test_a_shared_layer_is_one_quantizer_through_calibration_and_export(tmp_path):
     model = quantized(OnPixels(Shared(nnx.Rngs(0))))
     assert list(n2uq.calibrate(model, [images(8)])) == ["inner/left/input_quantizer"]

@@ -72,6 +72,7 @@ class Odd(nnx.Module):
         return self.linear(jnp.max(x, (1, 2)))
 
 
+@pytest.mark.slow  # ONNX Runtime on a large network
 def test_odd_layers():
     shape = (7, 7, 4)
     program = build_program(Odd(nnx.Rngs(0)), shape)

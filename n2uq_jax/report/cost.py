@@ -12,21 +12,13 @@ from jax.extend import core
 
 from n2uq_jax.isolation import MARK_PREFIX
 from n2uq_jax.paths import path_name
+from n2uq_jax.primitives import KEEPS_CODES, PRODUCTS
 
 FLOAT_BITS = 32
 """Bits of an operand that is not quantized, whatever dtype training used."""
 
 _CALLS = ("jaxpr", "call_jaxpr", "fun_jaxpr")
 """Under these parameters an operation keeps the computation that it calls."""
-
-# fmt: off
-_KEEP_CODES = frozenset({
-    "add", "broadcast_in_dim", "convert_element_type", "copy", "max", "mul", "name", "neg",
-    "optimization_barrier", "pad", "reduce_window_max", "reshape", "rev", "slice", "squeeze",
-    "sub", "transpose",
-})
-# fmt: on
-"""Operations that leave codes codes of the same width, if their other operands are literals."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,7 +131,7 @@ def _walk(
         inputs = [look_up(atom) for atom in equation.invars]
         name = equation.primitive.name
         body = next((equation.params[k] for k in _CALLS if k in equation.params), None)
-        if name in ("conv_general_dilated", "dot_general"):
+        if name in PRODUCTS:
             layers.append(_product(equation, inputs, modules, times))
         if body is not None and len(_open(body).invars) == len(inputs):
             repeats = equation.params.get("length", 1)
@@ -165,7 +157,7 @@ def _result(equation: Any, inputs: list[_Value]) -> _Value:
     mark = equation.params.get("name") if equation.primitive.name == "name" else None
     if isinstance(mark, str) and mark.startswith(MARK_PREFIX) and "/" in mark:
         bits = int(mark.rpartition("/")[2]).bit_length()
-    elif equation.primitive.name in _KEEP_CODES and len(variables) == 1:
+    elif equation.primitive.name in KEEPS_CODES and len(variables) == 1:
         bits = variables[0].bits
     return _Value(
         source=sources.pop() if len(sources) == 1 else None,

@@ -8,8 +8,8 @@ from n2uq_jax.export.program.interpreter import Steps
 from n2uq_jax.export.program.program import IntegerProgram
 from n2uq_jax.export.trace.graph import Op, Value
 from n2uq_jax.export.trace.network import TracedNetwork
-from n2uq_jax.export.trace.primitives import MOVES
 from n2uq_jax.export.trace.products import Product
+from n2uq_jax.primitives import MOVES
 
 Step = dict[str, Any]
 

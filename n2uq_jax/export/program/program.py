@@ -12,7 +12,7 @@ from n2uq_jax.export.program.interpreter import Steps
 from n2uq_jax.export.thresholds.thresholds import Thresholds
 from n2uq_jax.export.trace.model import TracedModel
 from n2uq_jax.export.trace.network import TracedNetwork
-from n2uq_jax.export.trace.primitives import MOVES
+from n2uq_jax.primitives import MOVES
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 
 from n2uq_jax.export.trace.graph import Graph, Op, Value, evaluate
 from n2uq_jax.export.trace.network import Quantizer
-from n2uq_jax.export.trace.primitives import known
+from n2uq_jax.primitives import known
 
 
 def directions(graph: Graph, quantizer: Quantizer, constants: Mapping[Value, Any]) -> np.ndarray:

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from n2uq_jax.export.trace.graph import Graph, Op, Value, evaluate, read
-from n2uq_jax.export.trace.primitives import RESHAPES
 from n2uq_jax.export.trace.products import is_product
 from n2uq_jax.export.trace.ranges import is_integer
+from n2uq_jax.primitives import RESHAPES
 
 Constants = dict[str, Any]
 """Arrays by name: parameters, weight codes, and what the network computes from parameters."""

@@ -8,10 +8,10 @@ import numpy as np
 
 from n2uq_jax.export.trace.constants import Names, read_constants, unique
 from n2uq_jax.export.trace.graph import Graph, Op, Value
-from n2uq_jax.export.trace.primitives import POINTWISE, RESHAPES
 from n2uq_jax.export.trace.products import Product, bilinear, channels_last
 from n2uq_jax.export.trace.ranges import Range, exact, follow, is_integer
 from n2uq_jax.export.trace.segments import segments
+from n2uq_jax.primitives import POINTWISE, RESHAPES
 
 
 @dataclasses.dataclass(eq=False)

@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 
 from n2uq_jax.export.trace.graph import Graph, Op, Value
-from n2uq_jax.export.trace.primitives import PRODUCTS
 from n2uq_jax.export.trace.ranges import Range, is_integer, of_products
+from n2uq_jax.primitives import PRODUCTS
 
 
 @dataclasses.dataclass(eq=False)

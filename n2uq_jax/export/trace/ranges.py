@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from n2uq_jax.export.trace.graph import Op, Value
-from n2uq_jax.export.trace.primitives import IDENTITIES, RESHAPES
+from n2uq_jax.primitives import IDENTITIES, RESHAPES
 
 _LARGEST = 2**62
 """Bounds stay below this, so that they can be added in int64."""

@@ -8,7 +8,7 @@ from onnx import TensorProto, helper
 
 from n2uq_jax.export.formats.onnx.graph import NotInOnnx, OnnxGraph, fixed, unit_shape
 from n2uq_jax.export.trace.graph import Op
-from n2uq_jax.export.trace.primitives import IDENTITIES, known
+from n2uq_jax.primitives import IDENTITIES, known
 
 _REDUCTIONS = {"reduce_sum": "ReduceSum", "reduce_max": "ReduceMax", "reduce_min": "ReduceMin"}
 

@@ -6,7 +6,7 @@ import onnx
 import pytest
 from jax import lax
 
-from n2uq_jax.export.trace.primitives import (
+from n2uq_jax.primitives import (
     IDENTITIES,
     MOVES,
     POINTWISE,

@@ -2,7 +2,9 @@
 
 ONNX Runtime also runs torchvision's float network of the same architecture, in float32 and in its
 own int8. All engines take turns in one process, so that what else the machine does meets all of
-them; medians of their times are comparable within one run, and between runs as ratios alone.
+them; medians of their times are comparable within one run, and between runs as ratios alone. Beside the time on the
+clock stands that of the processor, in all threads: on a machine that is shared, with one thread, it
+tells more.
 
     python benchmarks/inference.py --networks resnet18 --bits 2 4 --artifacts /tmp/artifacts
 """
@@ -44,12 +46,13 @@ class Row:
     threads: int
     batch: int
     kilobytes: int  # of what is loaded: a model file, or a library
-    milliseconds: list[float] = dataclasses.field(default_factory=list)  # an image, one a round
+    clock: list[float] = dataclasses.field(default_factory=list)  # ms an image, one a round
+    processor: list[float] = dataclasses.field(default_factory=list)  # the same, of all threads
 
     @property
-    def median(self) -> float:
-        """The median of the times."""
-        return statistics.median(self.milliseconds)
+    def medians(self) -> tuple[float, float]:
+        """The medians of both times."""
+        return statistics.median(self.clock), statistics.median(self.processor)
 
 
 def artifact(network: str, bits: int, folder: Path, options: argparse.Namespace) -> Path:
@@ -164,24 +167,27 @@ def measure(engines: list[tuple[Row, Run]], rounds: int) -> None:
         for row, run in engines:
             time.sleep(0.02)  # threads of the one before go to sleep
             run()
-            start = time.perf_counter()
+            start, processor_start = time.perf_counter(), time.process_time()
             run()
-            row.milliseconds.append((time.perf_counter() - start) * 1e3 / row.batch)
+            row.clock.append((time.perf_counter() - start) * 1e3 / row.batch)
+            row.processor.append((time.process_time() - processor_start) * 1e3 / row.batch)
 
 
 def table(rows: list[Row]) -> str:
     """Returns rows as text, each beside ONNX Runtime's int8 of the same setting."""
     int8 = {
-        (r.network, r.threads, r.batch): r.median for r in rows if r.engine == "ONNX Runtime int8"
+        (r.network, r.threads, r.batch): r.medians for r in rows if r.engine == "ONNX Runtime int8"
     }
     lines = [
-        "| network | bits | engine | threads | batch | ms an image | of int8's time | kB |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| network | bits | engine | threads | batch | ms an image | of int8's | processor ms "
+        "| of int8's | kB |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for r in rows:
-        ratio = r.median / int8[r.network, r.threads, r.batch]
-        numbers = f"{r.threads} | {r.batch} | {r.median:.2f} | {ratio:.2f} | {r.kilobytes:,}"
-        lines.append(f"| {r.network} | {r.bits or ''} | {r.engine} | {numbers} |")
+        cells = [r.network, r.bits or "", r.engine, r.threads, r.batch]
+        for own, other in zip(r.medians, int8[r.network, r.threads, r.batch], strict=True):
+            cells += [f"{own:.2f}", f"{own / other:.2f}"]
+        lines.append(f"| {' | '.join(map(str, [*cells, f'{r.kilobytes:,}']))} |")
     return "\n".join(lines)
 
 
@@ -231,7 +237,7 @@ def main() -> None:
     print(json.dumps(about))
     print(table(rows))
     if options.json:
-        results = [dataclasses.asdict(row) | {"median": row.median} for row in rows]
+        results = [dataclasses.asdict(row) | {"medians": row.medians} for row in rows]
         options.json.write_text(json.dumps({**about, "rows": results}, indent=1) + "\n")
 
 

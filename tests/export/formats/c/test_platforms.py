@@ -25,6 +25,11 @@ def test_clang_warns_of_nothing_and_its_sanitizer_finds_nothing(tmp_path):
 
 
 @pytest.mark.slow
+def test_plain_c_needs_no_vector_instructions(compiler, tmp_path):
+    assert check_program(tmp_path, ["gcc", "-O1", "-DN2UQ_PLAIN"]) == 1
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("architecture", "kernels"), [("armv8-a", 2), ("armv8.2-a+dotprod", 3)])
 def test_64_bit_arm_gives_the_same_integers(architecture, kernels, tmp_path):
     if shutil.which(ARM) is None or shutil.which("qemu-aarch64") is None:

@@ -1,6 +1,5 @@
 /* Kernels for AVX2: table lookups for 1 and 2 bits, dot products of bytes and of 16-bit integers. */
 #include "avx2_stages.h"
-#include "depthwise.h"
 #include "lookup.h"
 
 #ifdef N2UQ_X86
@@ -152,6 +151,10 @@ static int32_t steps_in_16_bits(const convolution *c) {
 static int avx2_bytes_suits(const convolution *c) {
   return !c->depthwise && c->largest_byte <= UINT8_MAX && steps_in_16_bits(c) > 0;
 }
+
+INLINE size_t prepared_bytes(const convolution *c) { return (size_t)steps_of(c) * 4 * LANES; }
+
+INLINE size_t prepared_shorts(const convolution *c) { return (size_t)steps_of(c) * 8 * LANES; }
 
 /* four_weights of weights.h for eight of the channels. */
 AVX2 INLINE __m256i eight_words(const convolution *c, const uint8_t *block, int32_t step) {
@@ -311,16 +314,45 @@ AVX2 static void avx2_shorts(const convolution *c, const uint8_t *const *weights
   _mm256_storeu_si256(to + 10, low5), _mm256_storeu_si256(to + 11, high5);
 }
 
+/* Depthwise: each lane has an input of its own, and the weights' rows are taps. */
 static int avx2_depthwise_suits(const convolution *c) { return c->depthwise; }
 
 AVX2 static void avx2_prepare_rows(const convolution *c, const uint8_t *const *blocks, void *to) {
-  prepare_rows(c, blocks[0], to);
+  prepare_rows(c, blocks[0], LANES, to);
+}
+
+/* 16 inputs or weights of 16 bits. */
+AVX2 INLINE __m256i sixteen(const int16_t *from) {
+  return _mm256_loadu_si256((const __m256i *)(const void *)from);
+}
+
+AVX2 INLINE lanes16 widened(__m256i shorts) {
+  return (lanes16){_mm256_cvtepi16_epi32(_mm256_castsi256_si128(shorts)),
+                   _mm256_cvtepi16_epi32(_mm256_extracti128_si256(shorts, 1))};
 }
 
 AVX2 static void avx2_depthwise(const convolution *c, const uint8_t *const *weights,
                                 const uint8_t *const *inputs, const int32_t *totals, sums *sums) {
   (void)totals;
-  multiply_depthwise(c, weights, inputs, 4, sums);
+  const int16_t *rows = (const int16_t *)(const void *)weights[0];
+  /* Where all products of a channel sum to 16 bits, 16-bit arithmetic is faster. */
+  int narrow = c->taps * c->largest_input * c->largest_weight <= INT16_MAX;
+  for (int32_t p = 0; p < 4; p++) {
+    const int16_t *x = (const int16_t *)(const void *)inputs[p];
+    __m256i shorts = _mm256_setzero_si256();
+    lanes16 sum = {shorts, shorts};
+    for (int32_t t = 0; t < c->taps; t++) {
+      __m256i taken = sixteen(x + c->tap_offsets[t]), row = sixteen(rows + t * LANES);
+      if (narrow) {
+        shorts = _mm256_add_epi16(shorts, _mm256_mullo_epi16(taken, row));
+      } else {
+        lanes16 a = widened(taken), b = widened(row);
+        sum.low = _mm256_add_epi32(sum.low, _mm256_mullo_epi32(a.low, b.low));
+        sum.high = _mm256_add_epi32(sum.high, _mm256_mullo_epi32(a.high, b.high));
+      }
+    }
+    put((*sums)[0][p], narrow ? widened(shorts) : sum);
+  }
 }
 
 static const kernel avx2_lookup_kernel = {

@@ -12,7 +12,7 @@
 /* Rows are at most 12: so many of them fit a byte. */
 enum { LOOKUPS_A_BYTE = 255 / 12 };
 
-static inline int lookup_suits(const convolution *c) {
+INLINE int lookup_suits(const convolution *c) {
   /* Sums of codes times weight numbers are kept in 16 bits, unsigned. */
   int32_t most = c->largest_input * ((1 << c->bits) - 1);
   return !c->depthwise && c->bits <= 2 && c->zero == NULL && c->input->type == U8 &&

@@ -1,7 +1,7 @@
 /* Kernels for 64-bit ARM: table lookups for 1 and 2 bits, dot products of bytes where it has them. */
 #include "lookup.h"
 
-#if defined(__ARM_NEON) && defined(__aarch64__) && !defined(N2UQ_EMULATED)
+#if defined(__ARM_NEON) && defined(__aarch64__) && !defined(N2UQ_EMULATED) && !defined(N2UQ_PLAIN)
 #define N2UQ_NEON
 #include <arm_neon.h>
 
@@ -81,8 +81,12 @@ static const kernel neon_lookup_kernel = {
 /* sdot takes signed bytes: inputs are at most 127. */
 static int neon_dot_suits(const convolution *c) { return !c->depthwise && c->largest_byte <= INT8_MAX; }
 
+static size_t neon_prepared_bytes(const convolution *c) { return (size_t)steps_of(c) * 4 * LANES; }
+
 static void neon_prepare_bytes(const convolution *c, const uint8_t *const *blocks, void *to) {
-  prepare_bytes(c, blocks[0], to);
+  uint32_t *words = to;
+  for (int32_t step = 0; step < steps_of(c); step++, words += LANES)
+    four_weights(c, blocks[0], step, words);
 }
 
 static void neon_pack_bytes(const convolution *c, const void *from, int32_t row, uint8_t *packed) {
@@ -140,7 +144,7 @@ static const kernel neon_dot_kernel = {
     .form = BYTES,
     .available = everywhere,
     .suits = neon_dot_suits,
-    .prepared_bytes = prepared_bytes,
+    .prepared_bytes = neon_prepared_bytes,
     .prepare = neon_prepare_bytes,
     .pack = neon_pack_bytes,
     .multiply = neon_dot,

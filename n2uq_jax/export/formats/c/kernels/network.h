@@ -10,6 +10,14 @@
 #include <omp.h>
 #endif
 
+/* For functions that not every kernel needs, and which are to be compiled for the processor of the
+   kernel that calls them. */
+#if defined(__GNUC__)
+#define INLINE static inline __attribute__((always_inline, unused))
+#else
+#define INLINE static inline
+#endif
+
 /* Channels are worked on 16 at a time: every SIMD unit has vectors of 16 bytes, and wider ones take
    several. Tensors in the workspace have room for a multiple of 16 channels a pixel. */
 enum { LANES = 16 };
@@ -104,11 +112,11 @@ typedef struct {
 } layer;
 
 /* Output channels of one group, in blocks. */
-static inline int32_t blocks_of(int32_t channels) { return (channels + LANES - 1) / LANES; }
+INLINE int32_t blocks_of(int32_t channels) { return (channels + LANES - 1) / LANES; }
 
-static inline int32_t smaller(int32_t a, int32_t b) { return a < b ? a : b; }
+INLINE int32_t smaller(int32_t a, int32_t b) { return a < b ? a : b; }
 
-static inline int32_t clamp(int32_t v, int32_t low, int32_t high) {
+INLINE int32_t clamp(int32_t v, int32_t low, int32_t high) {
   return v < low ? low : v > high ? high : v;
 }
 

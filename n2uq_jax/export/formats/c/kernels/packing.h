@@ -17,11 +17,11 @@ INLINE size_t bytes_of(form form, int32_t elements) {
   return form == SHORTS ? 2 * n : form == BYTES ? n : form == FOURS ? n / 4 : (n + 2) / 3;
 }
 
-static inline size_t pixel_bytes(const convolution *c, form form) {
+INLINE size_t pixel_bytes(const convolution *c, form form) {
   return bytes_of(form, c->pitch) * (size_t)(c->depthwise ? 1 : c->groups);
 }
 
-static inline size_t packed_bytes(const convolution *c, form form) {
+INLINE size_t packed_bytes(const convolution *c, form form) {
   return (size_t)c->padded_height * (size_t)c->padded_width * pixel_bytes(c, form) + SLACK;
 }
 

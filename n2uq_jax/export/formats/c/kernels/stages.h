@@ -6,12 +6,6 @@
 
 #include "network.h"
 
-#if defined(__GNUC__)
-#define INLINE static inline __attribute__((always_inline))
-#else
-#define INLINE static inline
-#endif
-
 /* C leaves the right shift of negative integers to the compiler; all that are known keep the sign.
    An array of negative size stops the others. */
 typedef char shifts_keep_the_sign[(-3 >> 1) == -2 ? 1 : -1];
@@ -195,7 +189,7 @@ typedef struct {
   int32_t top, left, bottom, right;
 } window;
 
-static inline window window_of(const pool *pool, size_t pixel, int32_t width) {
+INLINE window window_of(const pool *pool, size_t pixel, int32_t width) {
   int32_t y = (int32_t)(pixel / (size_t)width) * pool->stride_y - pool->pad_top;
   int32_t x = (int32_t)(pixel % (size_t)width) * pool->stride_x - pool->pad_left;
   return (window){.top = y < 0 ? 0 : y,

@@ -10,6 +10,8 @@
 #define ALIGNED(bytes)
 #endif
 
+#ifndef N2UQ_PLAIN /* which leaves out all but plain C */
+
 /* Row a, entry i: of the four 2-bit codes in a, the sum of those whose bit is set in i. */
 #if defined(__x86_64__) || defined(N2UQ_EMULATED) || defined(__ARM_NEON) || defined(__wasm_simd128__)
 static const uint8_t lookup_fours[256][16] ALIGNED(64) = {
@@ -468,6 +470,8 @@ static const uint8_t lookup_threes[64][64] ALIGNED(64) = {
      18, 12, 15, 18, 21, 6, 9, 12, 15, 9, 12, 15, 18, 12, 15, 18, 21, 15, 18, 21, 24, 9, 12, 15,
      18, 12, 15, 18, 21, 15, 18, 21, 24, 18, 21, 24, 27},
 };
+#endif
+
 #endif
 
 #endif

@@ -10,12 +10,12 @@
 
 #include "stages.h"
 
-static inline int32_t steps_of(const convolution *c) {
+INLINE int32_t steps_of(const convolution *c) {
   /* A depthwise channel's inputs are its taps. */
   return c->depthwise ? (c->taps + 3) / 4 : c->taps * (c->run / 4);
 }
 
-static inline size_t block_bytes(const convolution *c) {
+INLINE size_t block_bytes(const convolution *c) {
   return (size_t)(steps_of(c) * c->bits + 1) / 2 * LANES;
 }
 
@@ -44,45 +44,14 @@ INLINE int32_t signed_byte(uint32_t word, int32_t index) {
   return (int32_t)(((word >> (8 * index)) & 0xffu) ^ 0x80u) - 0x80;
 }
 
-/* For dot products of bytes: steps of 16 channels with four bytes each. */
-static inline size_t prepared_bytes(const convolution *c) {
-  return (size_t)steps_of(c) * 4 * LANES;
-}
-
-INLINE void prepare_bytes(const convolution *c, const uint8_t *block, void *to) {
-  uint32_t *words = to;
-  for (int32_t step = 0; step < steps_of(c); step++, words += LANES)
-    four_weights(c, block, step, words);
-}
-
-/* For dot products of 16-bit integers: steps of two rows of 16 channels with two integers each. */
-static inline size_t prepared_shorts(const convolution *c) {
-  return (size_t)steps_of(c) * 8 * LANES;
-}
-
-INLINE void prepare_pairs(const convolution *c, const uint8_t *block, void *to) {
-  uint32_t *pairs = to;
-  for (int32_t step = 0; step < steps_of(c); step++, pairs += 2 * LANES) {
-    uint32_t words[LANES];
-    four_weights(c, block, step, words);
-    for (int32_t half = 0; half < 2; half++)
-      for (int32_t i = 0; i < LANES; i++) {
-        uint32_t low = (uint32_t)signed_byte(words[i], 2 * half);
-        uint32_t high = (uint32_t)signed_byte(words[i], 2 * half + 1);
-        pairs[half * LANES + i] = (low & 0xffffu) | high << 16;
-      }
-  }
-}
-
-/* For plain C: a row of 16 channels for each input. */
-INLINE void prepare_rows(const convolution *c, const uint8_t *block, void *to) {
-  int16_t *rows = to;
-  for (int32_t step = 0; step < steps_of(c); step++, rows += 4 * LANES) {
+/* For loops over channels: a row of 16 channels for each input, and `pitch` from row to row. */
+INLINE void prepare_rows(const convolution *c, const uint8_t *block, int32_t pitch, int16_t *rows) {
+  for (int32_t step = 0; step < steps_of(c); step++, rows += 4 * pitch) {
     uint32_t words[LANES];
     four_weights(c, block, step, words);
     for (int32_t k = 0; k < 4; k++)
       for (int32_t i = 0; i < LANES; i++)
-        rows[k * LANES + i] = (int16_t)signed_byte(words[i], k);
+        rows[k * pitch + i] = (int16_t)signed_byte(words[i], k);
   }
 }
 

@@ -16,7 +16,7 @@ static int has_avx2(void) { return 1; }
 static int has_vbmi(void) { return 1; }
 static int has_vnni(void) { return 1; }
 
-#elif defined(__x86_64__) && defined(__GNUC__)
+#elif defined(__x86_64__) && defined(__GNUC__) && !defined(N2UQ_PLAIN)
 #define N2UQ_X86
 #include <immintrin.h>
 #define AVX2 __attribute__((target("avx2")))

@@ -2,9 +2,9 @@
 
 ONNX Runtime also runs torchvision's float network of the same architecture, in float32 and in its
 own int8. All engines take turns in one process, so that what else the machine does meets all of
-them; medians of their times are comparable within one run, and between runs as ratios alone. Beside the time on the
-clock stands that of the processor, in all threads: on a machine that is shared, with one thread, it
-tells more.
+them; medians of their times are comparable within one run, and between runs as ratios alone.
+Beside the time on the clock stands that of the processor, in all threads: on a machine that is
+shared, with one thread, it tells more.
 
     python benchmarks/inference.py --networks resnet18 --bits 2 4 --artifacts /tmp/artifacts
 """

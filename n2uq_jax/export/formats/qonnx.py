@@ -8,8 +8,8 @@ from n2uq_jax.export.formats.onnx.builder import OnnxBuilder
 from n2uq_jax.export.formats.onnx.graph import NotInOnnx
 from n2uq_jax.export.program.program import IntegerProgram
 from n2uq_jax.export.trace.graph import Op, Value
-from n2uq_jax.export.trace.network import Quantizer, Source
 from n2uq_jax.export.trace.products import Product
+from n2uq_jax.export.trace.quantizer import Quantizer, Source
 from n2uq_jax.export.trace.ranges import exact, is_integer
 from n2uq_jax.quantizers import thresholds
 

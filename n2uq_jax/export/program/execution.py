@@ -11,8 +11,9 @@ from jax import lax
 from n2uq_jax.export.program.interpreter import Interpreter
 from n2uq_jax.export.thresholds.thresholds import Thresholds
 from n2uq_jax.export.trace.graph import Op, Value, read
-from n2uq_jax.export.trace.network import Quantizer, Source, TracedNetwork
+from n2uq_jax.export.trace.network import TracedNetwork
 from n2uq_jax.export.trace.products import Product
+from n2uq_jax.export.trace.quantizer import Quantizer, Source
 from n2uq_jax.export.trace.ranges import Range, is_integer
 from n2uq_jax.primitives import IDENTITIES
 

@@ -4,8 +4,9 @@ import abc
 from collections.abc import Collection
 
 from n2uq_jax.export.trace.graph import Op
-from n2uq_jax.export.trace.network import Quantizer, Source, TracedNetwork
+from n2uq_jax.export.trace.network import TracedNetwork
 from n2uq_jax.export.trace.products import Product
+from n2uq_jax.export.trace.quantizer import Quantizer, Source
 
 
 class Steps:

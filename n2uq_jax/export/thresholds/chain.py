@@ -12,7 +12,8 @@ from jax import lax
 
 from n2uq_jax.export.thresholds.monotone import directions
 from n2uq_jax.export.trace.graph import evaluate
-from n2uq_jax.export.trace.network import Quantizer, TracedNetwork
+from n2uq_jax.export.trace.network import TracedNetwork
+from n2uq_jax.export.trace.quantizer import Quantizer
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from n2uq_jax.export.trace.graph import Graph, Op, Value, evaluate
-from n2uq_jax.export.trace.network import Quantizer
+from n2uq_jax.export.trace.quantizer import Quantizer
 from n2uq_jax.primitives import known
 
 

@@ -1,6 +1,5 @@
 """A trace, understood: products, quantizers and what they read, integers, and the float rest."""
 
-import dataclasses
 import os.path
 from collections.abc import Collection, Mapping
 
@@ -8,95 +7,12 @@ import numpy as np
 
 from n2uq_jax.export.trace.constants import Names, read_constants, unique
 from n2uq_jax.export.trace.graph import Graph, Op, Value
+from n2uq_jax.export.trace.overflow import Overflow, find_overflow
 from n2uq_jax.export.trace.products import Product, bilinear, channels_last
-from n2uq_jax.export.trace.ranges import Range, exact, follow, is_integer
+from n2uq_jax.export.trace.propagation import follow
+from n2uq_jax.export.trace.quantizer import Quantizer, Source, is_channelwise
+from n2uq_jax.export.trace.ranges import Range, exact, is_integer
 from n2uq_jax.export.trace.segments import segments
-from n2uq_jax.primitives import POINTWISE, RESHAPES
-
-
-@dataclasses.dataclass(eq=False)
-class Source:
-    """An integer value on the images that alone decides the codes of a quantizer.
-
-    It is the sums of a product, the codes of another quantizer, or what integer arithmetic makes
-    of these or of uint8 images: a residual stream, a pool, a sum of such.
-
-    Args:
-      name: of the layer that it comes from.
-      value: the integers, channels last.
-      range: the integers between which they lie, per channel.
-    """
-
-    name: str
-    value: Value
-    range: Range
-
-    @property
-    def low(self) -> np.ndarray:
-        """The smallest integer of each channel: int64, shape ``(channels,)``."""
-        return self.range.low
-
-    @property
-    def high(self) -> np.ndarray:
-        """The largest integer of each channel: int64, shape ``(channels,)``."""
-        return self.range.high
-
-
-@dataclasses.dataclass(eq=False)
-class Quantizer:
-    """An activation quantizer, and what it reads.
-
-    Args:
-      name: path of the layer.
-      op: the operation; its first operand is what it quantizes.
-      source: the one integer value that decides its codes, pointwise; else None.
-      chain: the float operations from that value to the codes.
-      reason: why there is no such value.
-    """
-
-    name: str
-    op: Op
-    source: Source | None
-    chain: list[Op]
-    reason: str | None
-
-    @property
-    def codes(self) -> Value:
-        """The codes."""
-        return self.op.outputs[0]
-
-    @property
-    def levels(self) -> int:
-        """Number of thresholds."""
-        assert self.op.levels is not None
-        return self.op.levels
-
-
-@dataclasses.dataclass(frozen=True)
-class Overflow:
-    """Integer arithmetic that its dtype need not hold.
-
-    Args:
-      layer: where it is.
-      op: the operation.
-      channel: the first such channel.
-      low: the smallest result that its operands allow in that channel.
-      high: the largest.
-    """
-
-    layer: str
-    op: Op
-    channel: int
-    low: int
-    high: int
-
-    def __str__(self) -> str:
-        (result,) = self.op.outputs
-        dtype = result.aval.dtype if is_integer(result) else np.dtype(np.int32)
-        return (
-            f"{self.layer}: {self.op.name} in {dtype} can overflow: channel {self.channel} lies "
-            f"in {self.low:,}..{self.high:,}"
-        )
 
 
 class TracedNetwork:
@@ -211,12 +127,9 @@ class TracedNetwork:
             self._check_overflow(op, found.overflow, Range.of_dtype(out.aval.dtype))
 
     def _check_overflow(self, op: Op, needed: Range, held: Range) -> None:
-        wrong = np.atleast_1d((needed.low < held.low) | (needed.high > held.high))
-        if wrong.any():
-            channel = int(wrong.argmax())
-            low, high = (int(np.atleast_1d(end)[channel]) for end in (needed.low, needed.high))
-            layer = self._layer(op.outputs[0])
-            self.overflows.append(Overflow(layer, op, channel, low, high))
+        found = find_overflow(op, needed, held, self._layer(op.outputs[0]))
+        if found is not None:
+            self.overflows.append(found)
 
     def _source(self, quantizer: Op) -> tuple[Source | None, list[Op], str | None]:
         """Returns the integer value that decides a quantizer's codes, and the chain from it."""
@@ -281,37 +194,9 @@ class TracedNetwork:
         if not source.shape:
             return "reads a single number"
         for op in [*chain, quantizer]:
-            if not self._is_channelwise(op, source.shape[-1]):
+            if not is_channelwise(op, source.shape[-1], self.graph):
                 return f"reads through {op.name}, which is not channelwise"
         return None
-
-    def _is_channelwise(self, op: Op, channels: int) -> bool:
-        """Whether each result depends on one element of the data and on its channel alone."""
-        data = [v for v in op.inputs if v in self.graph.from_data]
-        if op.outputs[0].shape[-1:] != (channels,) or len(op.outputs) != 1:
-            return False
-        if op.name in RESHAPES:
-            return data[0].shape[-1:] == (channels,)
-        if any(v.shape != op.outputs[0].shape for v in data):
-            return False
-        if op.is_quantizer:
-            return True
-        return op.name in POINTWISE and all(
-            self._is_per_channel(v) for v in op.inputs if v not in data
-        )
-
-    def _is_per_channel(self, value: Value) -> bool:
-        """Whether a value computed from parameters is the same at every position."""
-        if all(d == 1 for d in value.shape[:-1]):
-            return True
-        op = self.graph.producer.get(value)
-        if op is None:
-            return False
-        if op.name == "broadcast_in_dim":
-            last = len(value.shape) - 1
-            moved = zip(op.inputs[0].shape, op.params["broadcast_dimensions"], strict=True)
-            return all(size == 1 or axis == last for size, axis in moved)
-        return op.name in POINTWISE and all(self._is_per_channel(v) for v in op.inputs)
 
     def on_integers(self, op: Op) -> bool:
         """Whether an operation is integer arithmetic: integers in, integers out."""

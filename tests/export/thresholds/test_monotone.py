@@ -9,7 +9,7 @@ from n2uq_jax.export.thresholds.chain import compile_chain
 from n2uq_jax.export.thresholds.folding import fold
 from n2uq_jax.export.thresholds.monotone import directions
 from n2uq_jax.export.trace.model import trace_model
-from n2uq_jax.export.trace.network import Quantizer, Source
+from n2uq_jax.export.trace.quantizer import Quantizer, Source
 from n2uq_jax.export.trace.ranges import Range
 from n2uq_jax.export.trace.tracing import trace
 from n2uq_jax.nn import QuantConv, RPReLU

@@ -25,8 +25,8 @@ from n2uq_jax.export.formats.c.layers import (
 from n2uq_jax.export.program.interpreter import Interpreter
 from n2uq_jax.export.program.program import IntegerProgram
 from n2uq_jax.export.trace.graph import Op, Value, read
-from n2uq_jax.export.trace.network import Quantizer, Source
 from n2uq_jax.export.trace.products import Product
+from n2uq_jax.export.trace.quantizer import Quantizer, Source
 from n2uq_jax.primitives import IDENTITIES, RESHAPES
 
 

@@ -9,8 +9,8 @@ from n2uq_jax.export.formats.onnx.builder import OnnxBuilder
 from n2uq_jax.export.formats.onnx.graph import NotInOnnx
 from n2uq_jax.export.program.program import IntegerProgram
 from n2uq_jax.export.trace.graph import Value
-from n2uq_jax.export.trace.network import Quantizer, Source
 from n2uq_jax.export.trace.products import Product
+from n2uq_jax.export.trace.quantizer import Quantizer, Source
 
 _SATURATION = 2**15 - 1
 """Without VNNI, x86 adds pairs of 8-bit products in saturating 16 bits."""

@@ -90,21 +90,21 @@ def split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
       The other words; and the changes, each one word: ``--config.FIELD=VALUE``, or
       ``--config.FIELD`` and ``--noconfig.FIELD`` for a bool.
     """
-    others: list[str] = []
+    rest: list[str] = []
     overrides: list[str] = []
     waiting = list(words)
     while waiting:
         word = waiting.pop(0)
         if word == "--":
-            others += [word, *waiting]
+            rest += [word, *waiting]
             break
         if not word.startswith((f"{CONFIG}.", "--noconfig.")):
-            others.append(word)
+            rest.append(word)
         elif "=" in word or not waiting or waiting[0].startswith("--") or word.startswith("--no"):
             overrides.append(word)
         else:
             overrides.append(f"{word}={waiting.pop(0)}")
-    return others, overrides
+    return rest, overrides
 
 
 def similar(word: str, known: Iterable[str]) -> str:

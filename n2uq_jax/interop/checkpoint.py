@@ -196,9 +196,9 @@ def _arrays(path: Path, contents: Any) -> StateDict:
         {n: d for n, d in dtypes.items() if d.startswith(("torch.float8", "torch.float4"))}, path
     )
     arrays = {str(name): _array(value) for name, value in contents.items()}
-    others = [name for name, value in arrays.items() if value is None]
-    if others:
-        raise ValueError(f"checkpoint {path} holds values that are no tensors: {sample(others)}")
+    foreign = [name for name, value in arrays.items() if value is None]
+    if foreign:
+        raise ValueError(f"checkpoint {path} holds values that are no tensors: {sample(foreign)}")
     while prefix := next((p for p in PREFIXES if all(n.startswith(p) for n in arrays)), None):
         arrays = {name.removeprefix(prefix): value for name, value in arrays.items()}
     return arrays  # type: ignore[return-value]

@@ -87,7 +87,9 @@ def evaluate_workdir(
         size = batch_size or config["eval_batch_size"]
         sharding.check_batch(mesh, "batch_size", size)
         graphdefs, *state = split_model(model)
-        params, batch_stats = (jax.device_put(part, sharding.spread(mesh, part)) for part in state)
+        params, batch_stats = (
+            jax.device_put(part, sharding.fsdp_sharding(mesh, part)) for part in state
+        )
         dtype = "float64" if config["x64"] else config["model"]["dtype"]
         evaluation = make_evaluation(
             graphdefs,

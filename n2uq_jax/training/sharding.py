@@ -52,7 +52,7 @@ def make_mesh(data: int | None = None, fsdp: int = 1, slices: int = 1) -> Mesh:
     return jax.make_mesh((data, fsdp), ("data", "fsdp"), axis_types=axis_types)
 
 
-def spread(mesh: Mesh, tree: Any) -> Any:
+def fsdp_sharding(mesh: Mesh, tree: Any) -> Any:
     """Chooses a sharding for every array of a state.
 
     An array is split over ``fsdp`` along its longest axis that divides evenly, the last one among

@@ -98,7 +98,7 @@ def train_stage(stage: Stage, model: nnx.Module, teacher: nnx.Module | None) -> 
     schedule = learning_rate_schedule(stage.settings, stage.steps_per_epoch, stage.total_steps)
     optimizer = make_optimizer(stage.settings, schedule, params)
     state = create_state(params, batch_stats, optimizer)
-    shardings = sharding.spread(stage.mesh, state)
+    shardings = sharding.fsdp_sharding(stage.mesh, state)
     start, state, data_state = _resume(stage, jax.device_put(state, shardings))
     evaluate = make_evaluation(
         graphdefs,

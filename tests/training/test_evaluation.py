@@ -22,7 +22,7 @@ class Linear(nnx.Module):
 def test_every_image_counts_once_whatever_the_batch_size():
     digits, mesh, model = data.load("digits"), sharding.make_mesh(), Linear()
     graphdefs, *state = split_model(model)
-    params, rest = (jax.device_put(part, sharding.spread(mesh, part)) for part in state)
+    params, rest = (jax.device_put(part, sharding.fsdp_sharding(mesh, part)) for part in state)
     images = digits.evaluation.images.reshape(-1, 64) / 255
     images = (images - digits.mean[0]) / digits.std[0]
     logits = np.asarray(model.linear(jnp.asarray(images, jnp.float32)))

@@ -1,27 +1,11 @@
 import numpy as np
 import pytest
-from flax import nnx
 
 from n2uq_jax import data
-from n2uq_jax.nn import QuantLinear
-from n2uq_jax.paths import by_path
 from n2uq_jax.training.config import default_config, stage_config
 from n2uq_jax.training.initialization import initialize, load_teacher, range_images
 from n2uq_jax.workdir.model import make_model
-
-
-class Tiny(nnx.Module):
-    def __init__(self, seed, quantized, features=3):
-        rngs = nnx.Rngs(seed)
-        self.norm = nnx.BatchNorm(4, rngs=rngs)
-        if quantized:
-            self.linear = QuantLinear(4, features, w_bits=2, a_bits=2, rngs=rngs)
-        else:
-            self.linear = nnx.Linear(4, features, rngs=rngs)
-
-
-def arrays(model):
-    return {name: np.asarray(value) for name, value in by_path(nnx.state(model)).items()}
+from tests.models.tiny import Tiny, arrays
 
 
 def test_where_parameters_come_from(tmp_path):

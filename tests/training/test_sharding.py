@@ -31,7 +31,7 @@ def test_the_longest_axis_that_divides_is_split():
         "odd": jnp.zeros((3, 5)),
         "scalar": jnp.zeros(()),
     }
-    specs = {name: s.spec for name, s in sharding.spread(mesh, arrays).items()}
+    specs = {name: s.spec for name, s in sharding.fsdp_sharding(mesh, arrays).items()}
     assert specs["kernel"] == P(None, None, None, "fsdp")
     assert specs["square"] == P(None, "fsdp")
     assert specs["odd"] == specs["scalar"] == P()
@@ -39,7 +39,7 @@ def test_the_longest_axis_that_divides_is_split():
 
 def test_without_fsdp_everything_is_replicated():
     mesh = sharding.make_mesh()
-    assert sharding.spread(mesh, {"a": jnp.zeros((8, 8))})["a"].spec == P()
+    assert sharding.fsdp_sharding(mesh, {"a": jnp.zeros((8, 8))})["a"].spec == P()
 
 
 def test_a_batch_is_split_over_every_device_in_order():
@@ -57,10 +57,10 @@ def test_batches_that_cannot_be_split_are_named():
         sharding.check_batch(mesh, "batch_size", 12)
 
 
-def test_gather_brings_a_spread_state_to_one_device():
+def test_gather_brings_a_split_state_to_one_device():
     mesh = sharding.make_mesh(fsdp=4)
     value = jnp.arange(32.0).reshape(8, 4)
-    spread = jax.device_put({"a": value}, sharding.spread(mesh, {"a": value}))
-    whole = sharding.gather(mesh, spread)["a"]
+    split = jax.device_put({"a": value}, sharding.fsdp_sharding(mesh, {"a": value}))
+    whole = sharding.gather(mesh, split)["a"]
     assert len(whole.devices()) == 1
     np.testing.assert_array_equal(whole, value)

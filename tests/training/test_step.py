@@ -19,7 +19,7 @@ def steps(count, *, model=None, mesh=None, stage=None, teacher=None, **kwargs):
     optimizer = optax.adam(1e-2)
     state = create_state(params, batch_stats, optimizer)
     if mesh is not None:
-        kwargs["state_sharding"] = sharding.spread(mesh, state)
+        kwargs["state_sharding"] = sharding.fsdp_sharding(mesh, state)
         state = jax.device_put(state, kwargs["state_sharding"])
     graphdef, teacher_state = nnx.split(teacher) if teacher else (None, None)
     step = make_train_step(

@@ -52,7 +52,7 @@ class _Description:
                     "kind": "thresholds",
                     "name": quantizer.name,
                     "reads": [self._name_behind(quantizer.source.value)],
-                    "levels": quantizer.levels,
+                    "levels": quantizer.max_code,
                 }
             else:
                 is_float = op in self._floats

@@ -28,20 +28,22 @@ def flatten(program: IntegerProgram) -> dict[str, np.ndarray]:
     return {**program.tensors, **thresholds}
 
 
-def unflatten(tensors: Tensors, levels: Mapping[str, int]) -> tuple[Tensors, dict[str, Thresholds]]:
+def unflatten(
+    tensors: Tensors, max_codes: Mapping[str, int]
+) -> tuple[Tensors, dict[str, Thresholds]]:
     """Undoes :func:`flatten`; a pure function of arrays.
 
     Args:
       tensors: what it returned.
-      levels: of every folded quantizer.
+      max_codes: of every folded quantizer.
 
     Returns:
       The tensors, and the thresholds.
     """
     rest = dict(tensors)
     thresholds = {
-        name: Thresholds(**{key: rest.pop(f"{name}/{key}") for key in _ARRAYS}, levels=n)
-        for name, n in levels.items()
+        name: Thresholds(**{key: rest.pop(f"{name}/{key}") for key in _ARRAYS}, max_code=n)
+        for name, n in max_codes.items()
     }
     return rest, thresholds
 

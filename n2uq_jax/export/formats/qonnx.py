@@ -104,10 +104,10 @@ class _Builder(OnnxBuilder):
             value = quantizer.source.value
             if value not in sums:
                 continue
-            others = [q for q in self.folded_quantizers if q.source is quantizer.source]
+            readers = [q for q in self.folded_quantizers if q.source is quantizer.source]
             floats = [op for op in self.ops if value in op.inputs and op not in self._folded]
             read_off = self.program.thresholds[quantizer.name]
-            if len(others) == 1 and not floats and read_off.is_monotone:
+            if len(readers) == 1 and not floats and read_off.is_monotone:
                 signs[value] = read_off.steps[:, 0].astype(np.float32)
         return signs
 
@@ -163,7 +163,7 @@ class _Builder(OnnxBuilder):
                 x = self.graph.node("Mul", [x, self._per_channel(sign, rank)])
             # acc <= p, the code of a decreasing channel, is -acc >= -p.
             at_least = np.sort(np.where(sign[:, None] > 0, points + 1, -points), axis=1)
-            codes = self._multi_threshold(x, at_least, quantizer.levels, rank)
+            codes = self._multi_threshold(x, at_least, quantizer.max_code, rank)
         else:
             codes = self.graph.node(
                 "Add",
@@ -202,10 +202,10 @@ class _Builder(OnnxBuilder):
             return
         x, start, intervals, in_scale = op.inputs
         u = self.graph.node("Mul", [self.floats(x), self.graph.constant(self.array(in_scale))])
-        levels = np.asarray(thresholds(*(jnp.asarray(self.array(v)) for v in (start, intervals))))
-        at_least = np.nextafter(levels, np.float32(np.inf)).reshape(len(levels), -1).T
+        edges = np.asarray(thresholds(*(jnp.asarray(self.array(v)) for v in (start, intervals))))
+        at_least = np.nextafter(edges, np.float32(np.inf)).reshape(len(edges), -1).T
         first = self.graph.channels_first(u, rank)
-        self._first[op.outputs[0]] = self._multi_threshold(first, at_least, len(levels), rank)
+        self._first[op.outputs[0]] = self._multi_threshold(first, at_least, len(edges), rank)
 
     def integers(self, op: Op) -> None:
         # Codes stay floats where the network holds them so; other integers are int32.

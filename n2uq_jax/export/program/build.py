@@ -66,7 +66,7 @@ def build(traced: TracedModel, constants: Constants, progress: Progress = silent
             continue
         try:
             thresholds[quantizer.name] = fold(
-                compile_chain(network, quantizer, constants), quantizer.levels
+                compile_chain(network, quantizer, constants), quantizer.max_code
             )
         except CannotFold as error:
             unfolded[quantizer.name] = str(error)

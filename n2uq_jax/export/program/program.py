@@ -54,8 +54,8 @@ class IntegerProgram:
 
     @property
     def folded(self) -> dict[str, int]:
-        """The quantizers that became integer thresholds, with their levels."""
-        return {name: thresholds.levels for name, thresholds in self.thresholds.items()}
+        """The quantizers that became integer thresholds, with their largest codes."""
+        return {name: thresholds.max_code for name, thresholds in self.thresholds.items()}
 
     @property
     def integer_only(self) -> bool:

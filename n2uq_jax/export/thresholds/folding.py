@@ -9,14 +9,14 @@ MAX_ENUMERATED = 2**22
 """A wider range of accumulators is searched by bisection instead of being enumerated."""
 
 MAX_CHANGES = 4
-"""A channel whose codes change more than this times the number of levels stays float."""
+"""A channel whose codes change more often than this times the largest code stays float."""
 
 
 class CannotFold(Exception):
     """A quantizer has to keep its float arithmetic; the message says why."""
 
 
-def fold(chain: Chain, levels: int) -> Thresholds:
+def fold(chain: Chain, max_code: int) -> Thresholds:
     """Reads off the thresholds of every channel of a quantizer.
 
     Every accumulator in the range is evaluated, and each place where the code changes is noted.
@@ -26,7 +26,7 @@ def fold(chain: Chain, levels: int) -> Thresholds:
 
     Args:
       chain: the network's arithmetic.
-      levels: the largest code.
+      max_code: the largest code.
 
     Returns:
       Thresholds that give the chain's code for every accumulator in the range.
@@ -37,7 +37,7 @@ def fold(chain: Chain, levels: int) -> Thresholds:
       ValueError: if a code is NaN.
     """
     if chain.span > MAX_ENUMERATED:
-        return _bisect(chain, levels)
+        return _bisect(chain, max_code)
     channel, point, step = [], [], []
     first = last = None
     for accumulators, codes in chain.enumerate():
@@ -54,15 +54,15 @@ def fold(chain: Chain, levels: int) -> Thresholds:
     assert first is not None
     channels, points, steps = (np.concatenate(a) for a in (channel, point, step))
     count = np.bincount(channels, minlength=len(first))
-    if count.max() > MAX_CHANGES * levels:
+    if count.max() > MAX_CHANGES * max_code:
         raise CannotFold(f"the codes of channel {count.argmax()} change {count.max()} times")
     order = np.argsort(channels, kind="stable")
     ends = np.cumsum(count)[:-1]
     changes = zip(np.split(points[order], ends), np.split(steps[order], ends), strict=True)
-    return from_changes(first, list(changes), levels, chain.low, chain.high)
+    return from_changes(first, list(changes), max_code, chain.low, chain.high)
 
 
-def _bisect(chain: Chain, levels: int) -> Thresholds:
+def _bisect(chain: Chain, max_code: int) -> Thresholds:
     unknown = np.flatnonzero(np.isnan(chain.directions()))
     if len(unknown):
         raise CannotFold(
@@ -73,8 +73,8 @@ def _bisect(chain: Chain, levels: int) -> Thresholds:
     falls = ends[0] > ends[1]
     # The largest accumulator at which the code has not reached level k yet, or has not left it:
     # it is at least `left`, and `right` is beyond it.
-    level = np.arange(1, levels + 1)[:, None]
-    left = np.broadcast_to(chain.low - 1, (levels, len(falls)))
+    level = np.arange(1, max_code + 1)[:, None]
+    left = np.broadcast_to(chain.low - 1, (max_code, len(falls)))
     right = np.broadcast_to(chain.high + 1, left.shape)
     while (right - left > 1).any():
         middle = (left + right) // 2
@@ -86,11 +86,11 @@ def _bisect(chain: Chain, levels: int) -> Thresholds:
             np.where(searching & ~before, middle, right),
         )
     points = np.where(falls, left[::-1], left).T
-    steps = np.where(falls, -1, 1)[:, None].repeat(levels, 1)
-    base = np.where(falls, levels, 0)
+    steps = np.where(falls, -1, 1)[:, None].repeat(max_code, 1)
+    base = np.where(falls, max_code, 0)
     return Thresholds(
         points.astype(np.int32),
         steps.astype(np.int16),
         base.astype(np.int16),
-        levels,
+        max_code,
     )

@@ -11,7 +11,7 @@ import numpy as np
 @functools.partial(
     jax.tree_util.register_dataclass,
     data_fields=("points", "steps", "base"),
-    meta_fields=("levels",),
+    meta_fields=("max_code",),
 )
 @dataclasses.dataclass(frozen=True)
 class Thresholds:
@@ -19,21 +19,21 @@ class Thresholds:
 
     .. math:: k_c(v) = \text{base}_c + \sum_j \text{steps}_{c,j} \cdot [v > \text{points}_{c,j}]
 
-    A monotone channel has as many points as the quantizer has levels, all with the same step: +1
-    from base 0, or -1 from the largest code where the channel decreases. A channel whose codes go
-    both ways has steps of both signs. Unused points have step 0.
+    A monotone channel has as many points as the quantizer has thresholds, all with the same step:
+    +1 from base 0, or -1 from the largest code where the channel decreases. A channel whose codes
+    go both ways has steps of both signs. Unused points have step 0.
 
     Args:
       points: int32, shape ``(channels, points)``, ascending.
       steps: int16, same shape.
       base: int16, shape ``(channels,)``.
-      levels: the largest code.
+      max_code: the largest code.
     """
 
     points: np.ndarray
     steps: np.ndarray
     base: np.ndarray
-    levels: int
+    max_code: int
 
     def __call__(self, integers: jax.Array) -> jax.Array:
         """Counts thresholds below integers.
@@ -81,7 +81,7 @@ class Thresholds:
 def from_changes(
     first: np.ndarray,
     changes: list[tuple[np.ndarray, np.ndarray]],
-    levels: int,
+    max_code: int,
     low: np.ndarray,
     high: np.ndarray,
 ) -> Thresholds:
@@ -90,7 +90,7 @@ def from_changes(
     Args:
       first: code at ``low``, shape ``(channels,)``.
       changes: for each channel the accumulators in front of a change, ascending, and the changes.
-      levels: the largest code.
+      max_code: the largest code.
       low: smallest accumulator, shape ``(channels,)``.
       high: largest accumulator, shape ``(channels,)``.
 
@@ -99,7 +99,7 @@ def from_changes(
       the ends of the range.
     """
     rows = [
-        _row(int(k), points, steps, levels, int(lo), int(hi))
+        _row(int(k), points, steps, max_code, int(lo), int(hi))
         for k, (points, steps), lo, hi in zip(first, changes, low, high, strict=True)
     ]
     width = max(len(points) for _, points, _ in rows)
@@ -110,18 +110,18 @@ def from_changes(
         points[c, : len(row_points)] = row_points
         steps[c, : len(row_steps)] = row_steps
     base = np.array([base for base, _, _ in rows], np.int16)
-    return Thresholds(points, steps, base, levels)
+    return Thresholds(points, steps, base, max_code)
 
 
-def _row(first, points, steps, levels, low, high):
+def _row(first, points, steps, max_code, low, high):
     points, steps = np.asarray(points, np.int64), np.asarray(steps, np.int64)
     if len(steps) and steps.min() < 0 < steps.max():
         return first, points, steps
     sign = -1 if len(steps) and steps.min() < 0 else 1
-    base = levels if sign < 0 else 0
+    base = max_code if sign < 0 else 0
     # Codes that are passed at one accumulator get a point each; the others lie outside the range.
     before = np.full(abs(first - base), low - 1)
     inside = np.repeat(points, np.abs(steps))
-    after = np.full(levels - len(before) - len(inside), high)
+    after = np.full(max_code - len(before) - len(inside), high)
     row = np.concatenate([before, inside, after])
-    return base, row, np.full(levels, sign)
+    return base, row, np.full(max_code, sign)

@@ -40,7 +40,7 @@ class Op:
       primitive: None for an operation of this library.
       params: the primitive's static parameters.
       body: the operations that one of this library's consists of, else empty.
-      levels: of a quantizer, the number of thresholds.
+      max_code: of a quantizer, the largest code, which is the number of thresholds.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Op:
     primitive: Any = None
     params: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     body: list["Op"] = dataclasses.field(default_factory=list)
-    levels: int | None = None
+    max_code: int | None = None
 
     def __call__(self, *operands: jax.Array) -> list[jax.Array]:
         """Computes the results, exactly as the traced function does."""
@@ -63,7 +63,7 @@ class Op:
     @property
     def is_quantizer(self) -> bool:
         """Whether this turns floats into codes by thresholds or rounding."""
-        return self.levels is not None
+        return self.max_code is not None
 
     @property
     def is_product(self) -> bool:

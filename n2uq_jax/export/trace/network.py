@@ -108,9 +108,9 @@ class TracedNetwork:
             self._follow(op)
 
     def _add_quantizer(self, op: Op) -> None:
-        assert op.levels is not None
+        assert op.max_code is not None
         source, chain, reason = self._source(op)
-        self.ranges[op.outputs[0]] = Range.of(0, op.levels)
+        self.ranges[op.outputs[0]] = Range.of(0, op.max_code)
         name = self._names.quantizers[op]
         self.quantizers.append(Quantizer(name, op, source, [*chain, op], reason))
 

@@ -61,10 +61,10 @@ class Quantizer:
         return self.op.outputs[0]
 
     @property
-    def levels(self) -> int:
-        """Number of thresholds."""
-        assert self.op.levels is not None
-        return self.op.levels
+    def max_code(self) -> int:
+        """The largest code, which is the number of thresholds."""
+        assert self.op.max_code is not None
+        return self.op.max_code
 
 
 def is_channelwise(op: Op, channels: int, graph: Graph) -> bool:

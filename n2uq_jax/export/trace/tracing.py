@@ -70,10 +70,12 @@ def _flatten(closed, operands: list[Value], values: dict[Any, Value]) -> Iterato
                 yield from _flatten(inner, inputs, scope)
                 outputs = [_read(scope, v) for v in inner.jaxpr.outvars]
             else:
-                name, _, levels = operation.partition("/")
+                name, _, largest = operation.partition("/")
                 body = list(_flatten(inner, inputs, scope))
                 outputs = [_read(scope, v) for v in inner.jaxpr.outvars]
-                yield Op(name, inputs, outputs, body=body, levels=int(levels) if levels else None)
+                yield Op(
+                    name, inputs, outputs, body=body, max_code=int(largest) if largest else None
+                )
         values.update(zip(eqn.outvars, outputs, strict=True))
 
 

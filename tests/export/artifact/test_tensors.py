@@ -17,7 +17,7 @@ def test_thresholds_are_flat_on_disk_and_come_back(program):
     assert tensors.keys() == program.tensors.keys()
     assert thresholds.keys() == program.thresholds.keys()
     for name, held in thresholds.items():
-        assert held.levels == program.thresholds[name].levels == 3
+        assert held.max_code == program.thresholds[name].max_code == 3
         np.testing.assert_array_equal(held.steps, program.thresholds[name].steps)
         np.testing.assert_array_equal(held.base, program.thresholds[name].base)
 

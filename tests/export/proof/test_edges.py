@@ -57,6 +57,6 @@ def chain(function, low, high, size=8):
 def test_wide_ranges_are_compared_around_the_thresholds(point, differing):
     step = chain(lambda sums: sums >= 500_000, 0, module.MAX_ENUMERATED + 1_000_000)
     thresholds = Thresholds(
-        points=np.int32([[point]]), steps=np.int16([[1]]), base=np.int16([0]), levels=1
+        points=np.int32([[point]]), steps=np.int16([[1]]), base=np.int16([0]), max_code=1
     )
     assert count_differing(step, thresholds) == differing

@@ -25,7 +25,7 @@ def staircases(v):
 @pytest.mark.parametrize("size", [1, 7, 1000])
 def test_thresholds_reproduce_the_chain(size):
     low, high = [-20, -9, -5, -30], [31, 17, 6, 30]
-    thresholds = fold(chain_of(staircases, low, high, size), levels=3)
+    thresholds = fold(chain_of(staircases, low, high, size), max_code=3)
     for channel, kind in enumerate(["increasing", "decreasing", "constant", "not monotone"]):
         v = np.arange(low[channel], high[channel] + 1, dtype=np.int32)[:, None].repeat(4, 1)
         codes = np.asarray(thresholds(v))[:, channel]
@@ -70,7 +70,7 @@ def test_wide_ranges_are_bisected(monkeypatch):
         return np.stack([np.clip(np.floor(w), 0, 15) for w in u], 1)
 
     chain = chain_of(function, low, high, directions=[1, -1, 0])
-    thresholds = fold(chain, levels=15)
+    thresholds = fold(chain, max_code=15)
     assert thresholds.kinds(chain.low, chain.high).tolist() == [
         "increasing",
         "decreasing",
@@ -89,9 +89,9 @@ def test_bisection_finds_what_enumeration_finds(monkeypatch):
     chain = chain_of(
         lambda v: staircases(v[:, [0, 1, 2, 2]])[:, :3], low, high, directions=[1, -1, 0]
     )
-    enumerated = fold(chain, levels=3)
+    enumerated = fold(chain, max_code=3)
     monkeypatch.setattr(module, "MAX_ENUMERATED", 1)
-    bisected = fold(chain, levels=3)
+    bisected = fold(chain, max_code=3)
     for v in range(-20, 32):
         row = np.clip(np.full((1, 3), v, np.int32), low, high).astype(np.int32)
         np.testing.assert_array_equal(bisected(row), enumerated(row))

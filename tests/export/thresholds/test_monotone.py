@@ -25,7 +25,7 @@ def test_directions_agree_with_enumeration(model):
         if quantizer.source is None:
             continue
         chain = compile_chain(network, quantizer, constants)
-        kinds = fold(chain, quantizer.levels).kinds(chain.low, chain.high)
+        kinds = fold(chain, quantizer.max_code).kinds(chain.low, chain.high)
         signs = directions(network.graph, quantizer, by_value)
         slopes = parameters[quantizer.name.replace("conv/input_quantizer", "activation/slope")]
         np.testing.assert_array_equal(np.isnan(signs), np.asarray(slopes) < 0)

@@ -60,7 +60,7 @@ def test_kinds_look_at_the_range_alone():
     points = np.array([[-9, 9]], np.int32)
     arrays = {"points": points, "steps": np.ones((1, 2), np.int16), "base": np.zeros(1, np.int16)}
     for low, high, kind in [(-8, 9, "constant"), (-9, 0, "increasing"), (0, 10, "increasing")]:
-        thresholds = Thresholds(**arrays, levels=2)
+        thresholds = Thresholds(**arrays, max_code=2)
         assert thresholds.kinds(np.array([low]), np.array([high])).tolist() == [kind]
 
 

@@ -74,7 +74,7 @@ def test_isolated_values_stand_behind_a_barrier(graph):
 def test_an_operation_with_a_body_computes_it():
     x, y = Value(FLOAT), Value(FLOAT)
     inner = operation(lax.sub_p, [x, y])
-    outer = Op("activation_codes", [y, x], inner.outputs, body=[inner], levels=3)
+    outer = Op("activation_codes", [y, x], inner.outputs, body=[inner], max_code=3)
     (result,) = outer(jnp.ones(3), jnp.full(3, 5.0))
     np.testing.assert_array_equal(result, np.full(3, 4))
     assert outer.is_quantizer

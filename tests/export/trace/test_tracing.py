@@ -26,7 +26,7 @@ def test_quantizers_are_recognised_and_calls_inlined():
 
     x = jnp.linspace(-2, 2, 24).reshape(2, 3, 4)
     graph = trace(function, PARAMETERS, x)
-    assert [(op.name, op.levels) for op in graph.ops if op.is_quantizer] == [
+    assert [(op.name, op.max_code) for op in graph.ops if op.is_quantizer] == [
         ("activation_codes", 3),
         ("pact_codes", 3),
     ] * 2

@@ -1,4 +1,4 @@
-"""A 2-bit ResNet-8 on scikit-learn's 8x8 digits: the quickstart.
+"""A 2-bit ResNet-8 on scikit-learn's 8x8 digits, and its integer-only form: the quickstart.
 
 Command: n2uq train --config configs/digits_w2a2.py --workdir runs/digits_w2a2
 Hardware: any machine; two CPU cores are enough.
@@ -15,8 +15,10 @@ def get_config() -> ConfigDict:
     config.model.name = "resnet8"
     config.data.name = "digits"
     config.batch_size = 128
-    config.float.epochs = 60.0
-    config.quantized.epochs = 60.0
+    config.stages = ("float", "quantized", "integer")
+    config.float.epochs = 40.0
+    config.quantized.epochs = 40.0
+    config.integer.epochs = 8.0
     config.checkpoint_every = 55  # steps: five epochs
     config.eval_every = 5
     config.log_every = 10

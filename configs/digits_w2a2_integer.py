@@ -1,4 +1,6 @@
-"""A 2-bit ResNet-8 on scikit-learn's 8x8 digits that is integer arithmetic from pixels to logits.
+"""A 2-bit ResNet-8 on scikit-learn's 8x8 digits, trained as integers from the float twin on.
+
+Without the paper's form in between, which the quickstart's config has.
 
 Command: n2uq train --config digits_w2a2_integer --workdir runs/digits_w2a2_integer
 Hardware: any machine; two CPU cores are enough.
@@ -13,12 +15,11 @@ from n2uq_jax.training.config import default_config
 def get_config() -> ConfigDict:
     config = default_config()
     config.model.name = "resnet8"
+    config.model.integer_only = True
     config.data.name = "digits"
     config.batch_size = 128
-    config.stages = ("float", "quantized", "integer")
-    config.float.epochs = 60.0
-    config.quantized.epochs = 60.0
-    config.integer.epochs = 10.0
+    config.float.epochs = 40.0
+    config.quantized.epochs = 40.0
     config.checkpoint_every = 55  # steps: five epochs
     config.eval_every = 5
     config.log_every = 10

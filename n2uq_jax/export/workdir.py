@@ -1,5 +1,6 @@
 """Exports the trained network of a workdir, and evaluates an artifact on its data set."""
 
+import importlib.util
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,9 +15,13 @@ from n2uq_jax.export.artifact.artifact import load_artifact
 from n2uq_jax.export.artifact.folder import check_target
 from n2uq_jax.export.exported import Exported, export_model
 from n2uq_jax.export.progress import Progress, silent
+from n2uq_jax.export.proof.runtimes import compare_runtimes
 from n2uq_jax.workdir.accuracy import classification_sums, evaluate
 from n2uq_jax.workdir.config_json import read_workdir
 from n2uq_jax.workdir.model import load, open_dataset
+
+COMPARED_IMAGES = 1000
+"""How many evaluation images the runtimes of an artifact are compared on."""
 
 
 def export_workdir(
@@ -87,11 +92,22 @@ def export_and_evaluate(workdir: str | os.PathLike[str], directory: str | os.Pat
       directory: the artifact; one that is there is replaced.
 
     Returns:
-      The proof's verdict and the artifact's accuracy, in words.
+      The proof's verdict, the artifact's accuracy and, for an integer-only network, whether
+      other runtimes give the same integers, in words.
     """
-    exported = export_workdir(workdir, directory, overwrite=True)
+    formats = ["stablehlo", *(["onnx"] if importlib.util.find_spec("onnx") else [])]
+    exported = export_workdir(workdir, directory, formats=formats, overwrite=True)
     metrics = evaluate_artifact(directory)
-    return f"{exported}\ninteger model: top-1 {metrics['top1']:.2%} of {metrics['images']:,} images"
+    lines = [
+        str(exported),
+        f"integer model: top-1 {metrics['top1']:.2%} of {metrics['images']:,} images",
+    ]
+    if exported.program.integer_only:
+        config = read_workdir(workdir)["config"]
+        batches = _batches(open_dataset(config["data"]), 100, COMPARED_IMAGES, np.uint8)
+        images = np.concatenate([batch["image"][batch["weight"] > 0] for batch in batches])
+        lines += map(str, compare_runtimes(directory, images))
+    return "\n".join(lines)
 
 
 def evaluate_artifact(

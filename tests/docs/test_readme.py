@@ -11,7 +11,8 @@ README = Path(__file__).parents[2] / "README.md"
 
 BRIEF = [
     *("--config.model.width=4", "--config.model.stem_stride=2", "--config.float.epochs=0.2"),
-    *("--config.quantized.epochs=0.2", "--config.figures=False", "--config.export=False"),
+    *("--config.quantized.epochs=0.2", "--config.integer.epochs=0.2"),
+    *("--config.figures=False", "--config.export=False"),
 ]
 
 

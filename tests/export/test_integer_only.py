@@ -11,6 +11,7 @@ from flax import nnx
 
 import n2uq_jax as n2uq
 from n2uq_jax.export import build_program, export_model, prove
+from n2uq_jax.export.proof.runtimes import compare_runtimes, onnx_runtime
 from n2uq_jax.models.integer import IntegerOnly, IntegerResidualBlock
 from n2uq_jax.models.layers import ConvShape, Precision
 from n2uq_jax.nn.integer import average_pool, max_pool, relu, set_grids
@@ -112,13 +113,17 @@ EXTREMES = np.stack(
 
 @pytest.mark.parametrize("images", [pixels(33, seed=5), EXTREMES], ids=["noise", "extremes"])
 def test_runtimes_give_the_same_integers_from_pixels(model, exported, images):
-    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxruntime")
     expected = np.asarray(jax.jit(lambda x: model(x))(images))
     assert len(np.unique(expected)) > 5
     artifact = n2uq.load_artifact(exported.directory)
     np.testing.assert_array_equal(artifact(images), expected)
-    session = onnxruntime.InferenceSession(str(exported.directory / "model.onnx"))
-    np.testing.assert_array_equal(session.run(None, {"images": images})[0], expected)
+    run = onnx_runtime(exported.directory / "model.onnx")
+    np.testing.assert_array_equal(run(images), expected)
+    (comparison,) = compare_runtimes(exported.directory, images)
+    assert comparison.differing == 0
+    assert comparison.logits == expected.size
+    assert "in ONNX Runtime and in XLA: the same, 0 of" in str(comparison)
 
 
 def test_qonnx_gives_the_same_integers_from_pixels(model, exported):

@@ -132,7 +132,8 @@ def launch(workdir, *more, options=()):
         [
             *("bash", str(LAUNCHER), "2", *options, "--", "--config", "configs/digits_w2a2.py"),
             *("--workdir", str(workdir), "--config.model.width=4"),
-            *("--config.model.stem_stride=2", "--config.float.epochs=0.5", *more),
+            *("--config.model.stem_stride=2", "--config.float.epochs=0.5"),
+            *("--config.integer.epochs=0.5", *more),
         ],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -18,6 +18,7 @@ from n2uq_jax.workdir.metrics import read_metrics
 
 SETTINGS = [
     "--config=digits_w2a2",
+    "--config.stages=('float', 'quantized')",
     "--config.model.width=4",
     "--config.model.stem_stride=2",
     "--config.float.epochs=2",

@@ -22,7 +22,7 @@ def test_blocks_run_one_after_another(tmp_path, monkeypatch, capsys):
     assert run(["train", "--config=digits_w2a2", "--workdir=runs/digits_w2a2", *BRIEF]) == 0
     assert run(["export", "--workdir=runs/digits_w2a2", "--out=digits", "--images=10"]) == 0
     blocks = re.findall(r"^```python\n(.*?)^```", README.read_text(), re.DOTALL | re.MULTILINE)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     capsys.readouterr()
     names = {"__name__": "__main__"}
     for block in blocks:

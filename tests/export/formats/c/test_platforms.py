@@ -1,12 +1,38 @@
 """Generated C under other compilers, sanitizers and processors."""
 
+import base64
+import json
 import shutil
+import subprocess
 
+import numpy as np
 import pytest
 
-from tests.export.formats.c.programs import check_program
+from n2uq_jax.export.formats.c.generate import generate
+from n2uq_jax.export.formats.c.interpreter import interpret
+from tests.export.formats.c import devices
+from tests.export.formats.c.networks import CLASSES
+from tests.export.formats.c.programs import STRICT, check_program, every_layer
 
 ARM = "aarch64-linux-gnu-gcc"
+CORTEX = "arm-none-eabi-gcc"
+
+
+def need(*commands):
+    for command in commands:
+        if shutil.which(command) is None:
+            pytest.skip(f"no {command}")
+
+
+def write_model(folder, batch):
+    """Writes model.c and model.h; returns images and what the network makes of them."""
+    build, output = every_layer(3)
+    network = build.network(output)
+    source = generate(network)
+    (folder / "model.c").write_text(source.code)
+    (folder / "model.h").write_text(source.header)
+    images = build.images(batch)
+    return images, interpret(network, images)[output][:, 0, 0]
 
 
 @pytest.mark.slow
@@ -17,8 +43,7 @@ def test_gcc_warns_of_nothing_and_its_sanitizers_find_nothing(compiler, tmp_path
 
 @pytest.mark.slow
 def test_clang_warns_of_nothing_and_its_sanitizer_finds_nothing(tmp_path):
-    if shutil.which("clang") is None:
-        pytest.skip("no clang")
+    need("clang")
     # Its sanitizers' libraries are a package of their own; a trap needs none.
     flags = ["-g", "-O1", "-fsanitize=undefined", "-fsanitize-trap=undefined"]
     assert check_program(tmp_path, ["clang", *flags]) >= 1
@@ -32,11 +57,58 @@ def test_plain_c_needs_no_vector_instructions(compiler, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(("architecture", "kernels"), [("armv8-a", 2), ("armv8.2-a+dotprod", 3)])
 def test_64_bit_arm_gives_the_same_integers(architecture, kernels, tmp_path):
-    if shutil.which(ARM) is None or shutil.which("qemu-aarch64") is None:
-        pytest.skip("no cross compiler for ARM, or no qemu-user")
+    need(ARM, "qemu-aarch64")
     command = [ARM, "-O2", "-static", f"-march={architecture}"]
     for seed in range(3):
         folder = tmp_path / str(seed)
         folder.mkdir()
         seeds = (2 * seed, 2 * seed + 1)
         assert check_program(folder, command, ["qemu-aarch64"], seeds) == kernels
+
+
+@pytest.mark.slow
+def test_a_cortex_m4_gives_the_same_integers(tmp_path):
+    need(CORTEX, "qemu-system-arm")
+    images, expected = write_model(tmp_path, 1)
+    text = devices.CORTEX_M4.replace("@images@", ",".join(map(str, images.ravel())))
+    text = text.replace("@expected@", ",".join(map(str, expected.ravel())))
+    (tmp_path / "main.c").write_text(text)
+    chip = [CORTEX, "-mcpu=cortex-m4", "-mthumb", "-Os"]
+    subprocess.run([*chip, *STRICT, "-c", "model.c"], cwd=tmp_path, check=True)
+    layout = [".vectors=0", ".init=0x8000", ".text=0x8100", ".data=0x20000000"]
+    place = [f"-Wl,--section-start={section}" for section in layout]
+    link = [*chip, "--specs=rdimon.specs", *place, "main.c", "model.o", "-o", "image.elf"]
+    subprocess.run(link, cwd=tmp_path, check=True)
+    board = ["qemu-system-arm", "-machine", "mps2-an386", "-nographic", "-semihosting"]
+    result = subprocess.run(
+        [*board, "-kernel", tmp_path / "image.elf"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert "0 wrong" in result.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flags", [[], ["-msimd128"]], ids=["plain", "simd"])
+def test_webassembly_gives_the_same_integers(flags, tmp_path):
+    need("clang", "wasm-ld", "node")
+    images, expected = write_model(tmp_path, 2)
+    (tmp_path / "string.h").write_text(devices.STRING_H)
+    (tmp_path / "main.c").write_text(devices.WEBASSEMBLY)
+    (tmp_path / "run.js").write_text(devices.NODE)
+    exports = [f"-Wl,--export={name}" for name in ("run", "images", "logits")]
+    # No builtins: a loop that copies is not to become a call of the function it is in.
+    target = ["clang", "--target=wasm32", "-nostdlib", "-fno-builtin", "-O2", "-I.", *flags]
+    command = [*target, *STRICT, "-Wl,--no-entry", *exports, "main.c", "model.c", "-o", "m.wasm"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    encoded = base64.b64encode(images.tobytes()).decode()
+    result = subprocess.run(
+        ["node", "run.js", "m.wasm", encoded, str(CLASSES)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    np.testing.assert_array_equal(json.loads(result.stdout), expected.ravel())

@@ -15,7 +15,7 @@ static int32_t triples_of(const convolution *c) {
 static int vbmi_suits(const convolution *c) {
   int32_t most = c->largest_input * ((1 << c->bits) - 1);
   return !c->depthwise && c->bits <= 2 && c->zero == NULL && c->input->type == U8 &&
-         c->run % c->pitch == 0 && c->largest_input <= 3 && c->taps * c->run <= UINT16_MAX / most;
+         c->run % c->pitch == 0 && c->largest_input <= 3 && c->taps * c->run <= (int32_t)UINT16_MAX / most;
 }
 
 static size_t vbmi_prepared_bytes(const convolution *c) { return (size_t)triples_of(c) * 4 * LANES; }

@@ -16,7 +16,7 @@ INLINE int lookup_suits(const convolution *c) {
   /* Sums of codes times weight numbers are kept in 16 bits, unsigned. */
   int32_t most = c->largest_input * ((1 << c->bits) - 1);
   return !c->depthwise && c->bits <= 2 && c->zero == NULL && c->input->type == U8 &&
-         c->pitch % 4 == 0 && c->largest_input <= 3 && c->taps * c->run <= UINT16_MAX / most;
+         c->pitch % 4 == 0 && c->largest_input <= 3 && c->taps * c->run <= (int32_t)UINT16_MAX / most;
 }
 
 #endif

@@ -13,7 +13,7 @@
 #ifndef N2UQ_PLAIN /* which leaves out all but plain C */
 
 /* Row a, entry i: of the four 2-bit codes in a, the sum of those whose bit is set in i. */
-#if defined(__x86_64__) || defined(N2UQ_EMULATED) || defined(__ARM_NEON) || defined(__wasm_simd128__)
+#if defined(__x86_64__) || defined(N2UQ_EMULATED) || defined(__aarch64__)
 static const uint8_t lookup_fours[256][16] ALIGNED(64) = {
     {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0},
     {0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1},

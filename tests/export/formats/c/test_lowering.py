@@ -3,7 +3,9 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
+import n2uq_jax as n2uq
 from n2uq_jax.export import build_program
 from n2uq_jax.export.formats.c.engine import NativeProgram
 from n2uq_jax.export.formats.c.generate import generate
@@ -61,3 +63,19 @@ def test_what_no_layer_computes_is_refused(function, message):
     program = build_program((network, parameters), (3, 3, 3), image_dtype=np.uint8)
     with pytest.raises(ValueError, match=message):
         lower(program)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bits", [1, 2, 3, 4])
+def test_a_residual_network_keeps_its_integers(compiler, bits):
+    model = n2uq.models.create(
+        "resnet8", w_bits=bits, a_bits=bits, integer_only=True, num_classes=10, rngs=nnx.Rngs(0)
+    )
+    model.eval()
+    program = build_program(model, (12, 12, 3), image_dtype=np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (4, 12, 12, 3)).astype(np.uint8)
+    expected = np.asarray(program(images))
+    source = generate(lower(program))
+    for kernel in NativeProgram(source, flags=("-O0",)).kernels:
+        native = NativeProgram(source, kernel=kernel, flags=("-O0",))
+        np.testing.assert_array_equal(native.logits(images), expected, err_msg=kernel)

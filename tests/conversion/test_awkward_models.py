@@ -45,6 +45,7 @@ def test_a_shared_layer_is_one_quantizer_through_calibration_and_export(tmp_path
     assert [n for n in result.program.tensors if n.endswith("kernel") and "left" in n] == []
 
 
+@pytest.mark.slow
 def test_batch_norm_inside_a_scan_is_reestimated():
     model = quantized(ScannedNorm(nnx.Rngs(0)), signed=False)
     n2uq.calibrate(model, [images(16)])
@@ -67,6 +68,7 @@ def test_layers_inside_a_scan_are_not_exported(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_members_under_vmap_are_calibrated_and_exported(tmp_path):
     x = 4 * images(32)
     model, target = (quantized(Ensemble(nnx.Rngs(0)), a_bits=bits) for bits in (4, None))
@@ -116,6 +118,7 @@ class LateLinen(linen.Module):
         return linen.Dense(3)(linen.relu(self.dense(x.shape[-1] // 2)(x)))
 
 
+@pytest.mark.slow
 def test_linen_shapes_are_lazy_anyway(tmp_path):
     trained = LateLinen().init(jax.random.key(0), images(1))
     model = LateLinen(dense=functools.partial(Dense, w_bits=8, a_bits=4))

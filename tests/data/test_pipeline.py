@@ -112,6 +112,7 @@ def test_processes_hold_contiguous_parts_of_the_same_global_batches(digits, coun
         assert_same(joined([next(part) for part in parts]), batch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("copy", [True, False])
 def test_workers_change_nothing(digits, copy):
     with data.train_batches(digits, 48, num_workers=2, copy=copy) as workers:

@@ -173,6 +173,7 @@ def test_a_zero_point_off_by_one_is_caught(model):
     assert proof.data.differing > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1e-6, 1e4])
 def test_parameters_at_their_limits_do_not_overflow(size):
     model = make(dataclasses.replace(FORM, stream_bits=16), size=size, grids=False)

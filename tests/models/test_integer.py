@@ -97,6 +97,7 @@ def test_training_arithmetic_with_running_statistics_is_close(integer, logits, i
     assert np.corrcoef(floats.ravel(), logits.ravel())[0, 1] > 0.99
 
 
+@pytest.mark.slow
 def test_it_trains(integer, images):
     model = nnx.clone(integer)
     model.train()
@@ -117,6 +118,7 @@ def test_it_trains(integer, images):
     assert losses[-1] < 0.8 * losses[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bits", [8, 12])
 def test_stream_bits(trained, images, bits):
     model = n2uq.to_integer_only(trained, [images], mean=MEAN, std=STD, stream_bits=bits)
@@ -130,6 +132,7 @@ def test_pixels_must_be_uint8(integer, images):
         integer(normalized(images))
 
 
+@pytest.mark.slow
 def test_float_shortcuts_become_8_bit_ones(images):
     model = create(integer_only=True, quantize_downsample=False, mean=MEAN, std=STD)
     assert model.stages[1][0].shortcut.conv.bits == 8

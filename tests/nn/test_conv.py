@@ -51,6 +51,7 @@ def test_against_flax_on_dequantized_values(shape, kernel_size, arguments):
     np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_image_dtypes_and_parameter_dtypes(x64):
     def dtypes(x_dtype, **kwargs):
         layer = QuantConv(2, 3, 3, w_bits=2, a_bits=2, rngs=nnx.Rngs(0), **kwargs)
@@ -67,6 +68,7 @@ def test_image_dtypes_and_parameter_dtypes(x64):
     assert dtypes("float32", param_dtype=jnp.float64) == ("float64", {"float64"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("operands", ["float32", "bfloat16", "int8"])
 def test_operands_change_nothing(operands):
     x = normal(2, 6, 6, 4)
@@ -121,6 +123,7 @@ def test_signed_inputs():
     np.testing.assert_allclose(layer(x), float_twin(layer, x), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_mask_multiplies_the_codes():
     mask = np.tril(np.ones((3, 2, 2), np.float32))
     layer = QuantConv(2, 2, 3, w_bits=2, a_bits=2, mask=mask, rngs=nnx.Rngs(0))

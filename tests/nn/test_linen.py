@@ -63,6 +63,7 @@ def test_dense_equals_linear_of_nnx(arguments):
     check_equal(layer, other, uniform(2, 3, 4))
 
 
+@pytest.mark.slow
 def test_convolution_in_one_dimension_equals_that_of_nnx():
     layer = QuantConv(5, 3, w_bits=2, a_bits=2)
     other = n2uq.nn.QuantConv(4, 5, (3,), w_bits=2, a_bits=2, rngs=nnx.Rngs(0))
@@ -129,6 +130,7 @@ class Block(linen.Module):
         return x + linen.BatchNorm(use_running_average=True)(y)
 
 
+@pytest.mark.slow
 def test_is_a_drop_in_that_reads_the_parameters_of_the_float_network():
     x = uniform(2, 4, 4, 8)
     plain = Block()

@@ -309,6 +309,7 @@ def test_statistics_are_float64_sums_under_x64(x64):
     assert codes_gradients(x, *initial(1), g=g)[2] == -0.5
 
 
+@pytest.mark.slow
 def test_transformations():
     x, parameters = normal((3, 4, 5)), initial(2)
     one_by_one = [gradients(v, *parameters) for v in x]
@@ -341,6 +342,7 @@ def test_a_set_of_parameters_for_each_example():
         assert_trees_close([v[i] for v in out], gradients(x[i], *(p[i] for p in several)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
 @pytest.mark.parametrize(("shape", "bits"), [((16, 8, 8, 8), 2), ((16, 6, 6, 16), 4)])
 def test_sharded_batch(kind, shape, bits):
@@ -356,6 +358,7 @@ def test_sharded_batch(kind, shape, bits):
     assert_trees_close(out, gradients(x, *parameters), 1e-4, 1e-4)
 
 
+@pytest.mark.slow
 def test_shard_map():
     mesh = jax.make_mesh((8,), ("batch",), axis_types=(AxisType.Auto,))
     x, parameters = normal((16, 4, 4, 3)), initial(2)
@@ -370,6 +373,7 @@ def test_shard_map():
     assert_trees_close(out, gradients(x, *parameters), 1e-4, 1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "bits"),
     [

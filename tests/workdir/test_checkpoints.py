@@ -163,6 +163,7 @@ def test_another_network_is_no_damage(folder):
     assert contents(folder.parent) == before
 
 
+@abandons_reads
 def test_all_processes_take_the_decision_of_the_one_that_saw_damage(folder, monkeypatch):
     votes = []
 

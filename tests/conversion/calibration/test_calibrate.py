@@ -82,6 +82,7 @@ def test_thresholds_per_channel_start_out_equal():
         assert (getattr(split.first.input_quantizer, name)[...] != 1).all()
 
 
+@pytest.mark.slow
 def test_weights_stay_and_dropout_is_off():
     model = n2uq.quantize(CNN(nnx.Rngs(0)), [n2uq.Rule(".*", 4, 4)])
     before = state(model)
@@ -95,6 +96,7 @@ def test_weights_stay_and_dropout_is_off():
     assert model.batch_norm1.use_running_average is False
 
 
+@pytest.mark.slow
 def test_a_level_may_be_anywhere_if_batch_norm_follows():
     class Normalized(nnx.Module):
         def __init__(self, signed):
@@ -122,6 +124,7 @@ def test_a_level_may_be_anywhere_if_batch_norm_follows():
     assert plain.method != "shifted"
 
 
+@pytest.mark.slow
 def test_a_shared_quantizer_is_fitted_to_all_its_inputs():
     model = n2uq.quantize(Shared(nnx.Rngs(0)), [n2uq.Rule("left", 4, 4)])
     n2uq.calibrate(model, [data()])
@@ -131,6 +134,7 @@ def test_a_shared_quantizer_is_fitted_to_all_its_inputs():
     assert inputs.max() < top < 2.2 * inputs.max()  # the second call's input is twice the first's
 
 
+@pytest.mark.slow
 def test_reaches_layers_inside_a_scan():
     model = n2uq.quantize(Scanned(nnx.Rngs(0)), [n2uq.Rule("hidden", 8, 8, signed=False)])
     n2uq.calibrate(model, [data()])
@@ -185,6 +189,7 @@ def test_batches_that_the_model_does_not_take_are_errors_that_name_their_shape()
         n2uq.calibrate(Layers(), list(data(3)))
 
 
+@pytest.mark.slow
 def test_images_without_a_batch_axis_are_an_error():
     class Net(nnx.Module):
         def __init__(self):

@@ -13,7 +13,13 @@ from n2uq_jax.export.trace.reference import evaluation_function
 from tests.export.networks import NETWORKS, built, images
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name == "resnet8" else pytest.param(name, marks=pytest.mark.slow)
+        for name in NETWORKS
+    ],
+)
 def test_program_equals_network(name):
     _, shape, folded = NETWORKS[name]
     model, program = built(name)

@@ -33,6 +33,7 @@ def test_boxes_lie_inside_and_have_the_allowed_shapes():
     assert 1.30 < ratio.max() < 1.35
 
 
+@pytest.mark.extra
 def test_boxes_are_distributed_as_torchvisions(torch_transforms):
     import torch
 
@@ -89,6 +90,7 @@ def test_no_flip():
         assert np.array_equal(plain, either) or np.array_equal(plain, either[:, ::-1])
 
 
+@pytest.mark.extra
 @pytest.mark.parametrize("original", [(500, 375), (300, 441), (256, 256), (60, 33)])
 def test_center_crop_is_torchvisions_to_the_pixel(torch_transforms, original):
     content = encode(random_image(3, original))

@@ -14,6 +14,8 @@ from tests.data import tiny_imagenet as tiny
 
 pytest.importorskip("tensorflow_datasets", reason="the extra tfds is not installed")
 
+pytestmark = pytest.mark.extra
+
 
 @pytest.fixture
 def imagenet(imagenet_dir):

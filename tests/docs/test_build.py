@@ -51,6 +51,7 @@ def public_names(package):
     ]
 
 
+@pytest.mark.extra
 @pytest.mark.parametrize("package", PACKAGES)
 def test_every_public_name_is_documented(site, package):
     page = (site / "api" / f"{package}.html").read_text()
@@ -60,12 +61,14 @@ def test_every_public_name_is_documented(site, package):
     assert not missing
 
 
+@pytest.mark.extra
 def test_the_top_level_names_are_listed(site):
     page = text_of(site / "api/n2uq_jax.html")
     for name in [*n2uq_jax._LAZY, "selftest", "models", "nn", "quantizers"]:
         assert name in page
 
 
+@pytest.mark.extra
 @pytest.mark.parametrize(
     ("page", "function", "arguments"),
     [
@@ -87,6 +90,7 @@ def test_arguments_are_described(site, page, function, arguments):
     assert "Parameters" in entry
 
 
+@pytest.mark.extra
 def test_pictures_and_formulas_are_there(site):
     page = (site / "how_n2uq_works.html").read_text()
     for image in re.findall(r'src="(_images/[^"]+)"', page):

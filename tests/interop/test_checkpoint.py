@@ -12,6 +12,8 @@ from tests.interop.networks import abstract, seeded
 torch = pytest.importorskip("torch", reason="the extra torch is not installed")
 safetensors_torch = pytest.importorskip("safetensors.torch")
 
+pytestmark = pytest.mark.extra
+
 RESNET8 = {"name": "resnet8", "bits": 2, "width": 4, "num_classes": 10}
 
 

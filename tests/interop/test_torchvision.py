@@ -12,6 +12,8 @@ from tests.interop.networks import abstract
 torch = pytest.importorskip("torch", reason="the extra torch is not installed")
 torchvision = pytest.importorskip("torchvision", reason="torchvision is not installed")
 
+pytestmark = pytest.mark.extra
+
 
 @functools.cache
 def reference(name):

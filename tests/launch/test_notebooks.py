@@ -9,6 +9,8 @@ import pytest
 nbformat = pytest.importorskip("nbformat", reason="the extra notebooks is not installed")
 nbclient = pytest.importorskip("nbclient", reason="the extra notebooks is not installed")
 
+pytestmark = pytest.mark.extra
+
 FOLDER = Path(__file__).parents[2] / "launch" / "colab"
 NOTEBOOKS = ("quickstart", "your_own_model")
 

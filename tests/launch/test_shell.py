@@ -22,6 +22,7 @@ def test_strict(launch, name):
     assert commands[0] == "set -euo pipefail"
 
 
+@pytest.mark.extra
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
 def test_shellcheck(launch):
     result = subprocess.run(

@@ -16,6 +16,8 @@ from tests.interop.networks import seeded
 
 torch = pytest.importorskip("torch", reason="the extra torch is not installed")
 
+pytestmark = pytest.mark.extra
+
 DIGITS = {"in_features": 1, "num_classes": 10, "width": 4}
 
 

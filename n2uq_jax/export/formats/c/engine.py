@@ -18,7 +18,8 @@ class NativeProgram:
 
     Args:
       source: what :func:`~n2uq_jax.export.formats.c.generate.generate` wrote.
-      threads: None: as many as OpenMP thinks fit.
+      threads: that share the work on an image. They wait for each other several times a layer,
+        so each wants a core that is idle: the default is one.
       kernel: the kernel to use wherever it can be; None: the fastest for each layer.
       prefix: as the program was generated with.
       flags: more of the compiler's.
@@ -38,12 +39,12 @@ class NativeProgram:
         self,
         source: Source,
         *,
-        threads: int | None = None,
+        threads: int = 1,
         kernel: str | None = None,
         prefix: str = "model",
         flags: tuple[str, ...] = (),
     ):
-        if threads is not None and threads < 1:
+        if threads < 1:
             raise ValueError(f"threads must be at least 1, got {threads}.")
         self.threads = threads
         self.kernel = kernel
@@ -91,7 +92,7 @@ class NativeProgram:
         logits = np.empty((len(images), self.classes), np.int32)
         # One a call, so that threads may share the program.
         workspace = np.empty(self.workspace_size(len(images)), np.uint8)
-        options = _Options(self.threads or 0, self.kernel.encode() if self.kernel else None)
+        options = _Options(self.threads, self.kernel.encode() if self.kernel else None)
         status = self._run(
             ctypes.byref(options),
             images.ctypes.data_as(ctypes.c_void_p),

@@ -106,7 +106,10 @@ BAD = [
     ("evaluate --workdir notes.txt", "config.json"),
     ("evaluate --workdir broken", r"broken/config.json is damaged: Expecting value"),
     ("evaluate --workdir run", "has no checkpoint"),
-    ("evaluate --workdir run --stage last", "stage must be one of float, quantized, got 'last'"),
+    (
+        "evaluate --workdir run --stage last",
+        "one of float, quantized, integer, got 'last'",
+    ),
     ("evaluate --artifact absent", "absent"),
     ("evaluate --artifact full", "full"),
     ("evaluate --artifact art", "art"),

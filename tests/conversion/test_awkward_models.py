@@ -61,6 +61,7 @@ def test_batch_norm_inside_a_scan_is_reestimated():
         x = nnx.relu(block_norm(x))
 
 
+@pytest.mark.slow
 def test_layers_inside_a_scan_are_not_exported(tmp_path):
     model = quantized(ScannedNorm(nnx.Rngs(0)), signed=False)
     with pytest.raises(ValueError, match=r"runs inside a scan, .* export a model that calls its l"):
@@ -81,6 +82,7 @@ def test_members_under_vmap_are_calibrated_and_exported(tmp_path):
     assert result.proof.data.differing_top1 == 0
 
 
+@pytest.mark.slow
 def test_layers_that_do_not_exist_yet_are_an_error_that_says_so(tmp_path):
     message = r"makes parameters when it is called: head/bias, head/kernel\. Call it on an example"
     model = Lazy(nnx.Rngs(0))
@@ -98,6 +100,7 @@ def test_layers_that_do_not_exist_yet_are_an_error_that_says_so(tmp_path):
     jax.tree.map(np.testing.assert_array_equal, before, after)
 
 
+@pytest.mark.slow
 def test_a_lazy_model_works_after_its_first_call(tmp_path):
     model = Lazy(nnx.Rngs(0))
     model(images(1))

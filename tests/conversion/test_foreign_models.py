@@ -75,6 +75,7 @@ def fine_tune(train, params, rest, steps=30):
     return params, rest, losses
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("convert", "model", "quantizers", "folded"),
     [

@@ -16,6 +16,7 @@ def quantized(**bits):
     return ResNet(conv=functools.partial(Conv, **bits))
 
 
+@pytest.mark.slow
 def test_a_float_network_is_taken_over_and_calibrated():
     x = images(32)
     plain, model = ResNet(), quantized(w_bits=8, a_bits=4)
@@ -49,6 +50,7 @@ def test_thresholds_equal_those_of_nnx():
     assert variables["params"]["input_quantizer"]["in_scale"] == 1
 
 
+@pytest.mark.slow
 def test_running_statistics_can_stay():
     model = quantized(w_bits=2, a_bits=2)
     variables = model.init(jax.random.key(0), images(4))

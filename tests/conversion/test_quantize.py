@@ -40,6 +40,7 @@ def test_a_quantized_layer_computes_what_the_layer_of_that_class_does():
     assert result.conv2.bias is None
 
 
+@pytest.mark.slow
 def test_eight_bit_weights_alone_change_little():
     model = ViT(nnx.Rngs(0), depth=1)
     result = quantized(model, w_bits=8)

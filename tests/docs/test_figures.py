@@ -58,6 +58,7 @@ def test_levels_carry_nearly_all_the_bits(figures):
         assert bits - 0.06 < entropy <= bits
 
 
+@pytest.mark.slow
 def test_calibration_moves_thresholds_into_the_data(figures):
     left, right = figures["calibration.png"]().axes[:2]
     assert left.get_xlim()[1] > 1.5 > 1.2 > right.get_xlim()[1]

@@ -104,6 +104,8 @@ def start(launch, stub, tmp_path):
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            # A shell that runs the tests in the background ignores SIGINT, and so would this.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         started.append(process)
         deadline = time.monotonic() + 10

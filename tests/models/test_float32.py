@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import nnx
 
 from n2uq_jax import models
@@ -70,6 +71,7 @@ def fed_run(network, inputs, codes, monkeypatch):
     return jax.device_get(jax.jit(forward)(state, [np.float32(x) for x in inputs]))
 
 
+@pytest.mark.slow
 def test_each_layer_gives_the_codes_of_float64(monkeypatch, record_property):
     images = np.random.default_rng(0).normal(0, 1, (8, 64, 64, 3))
     with jax.enable_x64(True):

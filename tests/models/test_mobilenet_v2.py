@@ -1,5 +1,6 @@
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import nnx
 
 from n2uq_jax.models.forms import PostActivation
@@ -55,6 +56,7 @@ def test_nothing_is_added_where_the_shape_changes():
         np.testing.assert_array_equal(block(jnp.ones((1, 2, 2, 2))), 0)
 
 
+@pytest.mark.slow
 def test_the_last_convolution_reads_codes_of_pact_and_relu_in_the_float_twin():
     def build(bits):
         return nnx.eval_shape(lambda: MobileNetV2(w_bits=bits, a_bits=bits, rngs=nnx.Rngs(0)))

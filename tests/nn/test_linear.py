@@ -63,6 +63,7 @@ def test_sums_that_no_type_holds_are_an_error_that_names_the_layer():
         nnx.eval_shape(lambda layer, x: layer(x), layer, x)
 
 
+@pytest.mark.slow
 def test_a_diverging_run_of_eight_bits_is_seen():
     layer = QuantLinear(512, 3, w_bits=8, a_bits=8, rngs=nnx.Rngs(0))  # sums in int32
     x = jnp.ones((4, 512)).at[2, 5].set(jnp.nan)

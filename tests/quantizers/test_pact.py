@@ -65,6 +65,7 @@ def test_a_clip_that_lets_nothing_pass_gives_zeros(clip):
     assert np.isnan(quantize_pact(jnp.array([np.nan]), jnp.float32(clip), 2).codes).all()
 
 
+@pytest.mark.slow
 def test_shard_map():
     mesh = jax.make_mesh((8,), ("batch",), axis_types=(AxisType.Auto,))
     x = jax.random.normal(jax.random.key(0), (16, 3))

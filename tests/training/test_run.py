@@ -74,6 +74,7 @@ def undisturbed(tmp_path_factory):
     return workdir, output
 
 
+@pytest.mark.slow
 def test_a_run_leaves_what_it_promises(undisturbed):
     workdir, output = undisturbed
     for word in ("float (float32)", "quantized (W2A2)", "bytes"):
@@ -94,6 +95,7 @@ def test_a_run_leaves_what_it_promises(undisturbed):
     assert list((workdir / "tensorboard").glob("plugins/profile/*/*.xplane.pb"))
 
 
+@pytest.mark.slow
 def test_load_gives_the_trained_network_back(undisturbed):
     workdir, _ = undisturbed
     model = n2uq.load(workdir)
@@ -108,6 +110,7 @@ def test_load_gives_the_trained_network_back(undisturbed):
         n2uq.load(workdir / "nothing")
 
 
+@pytest.mark.slow
 def test_evaluation_repeats_the_last_line(undisturbed):
     workdir, _ = undisturbed
     command = [sys.executable, "-m", "n2uq_jax.evaluate", f"--workdir={workdir}"]

@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 from flax import nnx
 
 from n2uq_jax.nn import BatchNorm
@@ -35,6 +36,7 @@ def test_the_first_state_has_arrays_of_its_own():
     assert all(np.isfinite(value).all() for value in by_path((params, batch_stats)).values())
 
 
+@pytest.mark.slow
 def test_groups_have_batch_statistics_of_their_own(x64):
     graphdefs, params, batch_stats = split_model(tiny())
     images = PIXELS(batch()["image"])

@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 from flax import nnx
 
 from n2uq_jax.paths import by_path
@@ -54,6 +55,7 @@ def test_a_step_moves_everything_it_should_and_leaves_the_model_alone(x64):
         np.testing.assert_array_equal(value, before[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_a_teacher_pulls_the_student_to_its_own_logits(x64):
     teacher = tiny(bits=None)
     teacher.eval()
@@ -62,6 +64,7 @@ def test_a_teacher_pulls_the_student_to_its_own_logits(x64):
     assert np.mean(losses[-5:]) < np.mean(losses[:5])
 
 
+@pytest.mark.slow
 def test_accumulation_averages_the_gradients_of_microbatches(x64):
     graphdefs, params, batch_stats = split_model(tiny())
     data = batch()
@@ -85,6 +88,7 @@ def test_accumulation_averages_the_gradients_of_microbatches(x64):
         np.testing.assert_allclose(by_path(moved)[name], value, rtol=1e-7, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_one_device_eight_and_fsdp_compute_the_same_in_a_quarter_of_the_bytes(x64):
     _, one_device, _ = steps(20)
     _, plain, _ = steps(20, mesh=sharding.make_mesh())
@@ -96,6 +100,7 @@ def test_one_device_eight_and_fsdp_compute_the_same_in_a_quarter_of_the_bytes(x6
     assert held * 4 == sum(v.nbytes for v in shardable) > 0
 
 
+@pytest.mark.slow
 def test_evaluation_counts_every_image_once_and_padding_never(x64):
     graphdefs, params, batch_stats = split_model(tiny())
     evaluate = make_eval_step(graphdefs, PIXELS)

@@ -1,3 +1,4 @@
+import gc
 import json
 import logging
 import shutil
@@ -26,8 +27,15 @@ def items(value):
     }
 
 
-# Orbax drops the reads of other arrays when one fails, and they may complain afterwards.
-abandons_reads = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+# Orbax drops the reads of other arrays when one fails, and they complain when they are collected.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(autouse=True)
+def collected():
+    """Collects what a test leaves behind before another file's tests have to hear of it."""
+    yield
+    gc.collect()
 
 
 def save(checkpoints, step, top1=None):
@@ -87,7 +95,6 @@ def test_one_item_can_be_read_alone(saved):
     np.testing.assert_array_equal(restored["model"]["a"], np.full((8, 4), 5.0))
 
 
-@abandons_reads
 def test_a_damaged_newest_checkpoint_is_moved_aside_and_the_one_before_it_read(folder, caplog):
     spoil(folder, 5)
     damaged = contents(folder / "5")
@@ -163,7 +170,6 @@ def test_another_network_is_no_damage(folder):
     assert contents(folder.parent) == before
 
 
-@abandons_reads
 def test_all_processes_take_the_decision_of_the_one_that_saw_damage(folder, monkeypatch):
     votes = []
 

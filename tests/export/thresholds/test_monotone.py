@@ -2,6 +2,7 @@ import importlib
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import nnx
 
 from n2uq_jax.export import build_program, prove
@@ -57,6 +58,7 @@ class Pair(nnx.Module):
         return self.second(self.activation(self.first(x))).mean((1, 2))
 
 
+@pytest.mark.slow
 def test_eight_bits_are_bisected_and_proven():
     model = Pair(8, 0.25, nnx.Rngs(0))
     program = build_program(model, (6, 6, 32))

@@ -74,6 +74,7 @@ def test_foreign_network_is_understood(foreign):
     assert len(network.shared) == 2
 
 
+@pytest.mark.slow
 def test_foreign_network_is_exact_without_float_weights(foreign):
     program = build_program(foreign, SHAPE)
     x = images(64, SHAPE)
@@ -107,6 +108,7 @@ class Linen(nn.Module):
         return x.mean((1, 2))
 
 
+@pytest.mark.slow
 def test_linen_network_is_exact():
     module = Linen()
     x = images(32, SHAPE)

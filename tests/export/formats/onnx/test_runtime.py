@@ -37,6 +37,7 @@ def test_onnx_runtime_gives_the_same_codes(program, n):
     assert_same(program, to_onnx(program, codes=True), images(n))
 
 
+@pytest.mark.slow
 def test_depthwise_network():
     program = built("inverted")[1]
     assert_same(program, to_onnx(program, codes=True), images(9))

@@ -99,13 +99,12 @@ def start(launch, stub, tmp_path):
 
     def start(flag):
         process = subprocess.Popen(
-            [launch / "local_cluster.sh", "2", "--", flag],
+            # A shell that runs the tests in the background ignores SIGINT, and so would this.
+            ["env", "--default-signal=INT", launch / "local_cluster.sh", "2", "--", flag],
             env=os.environ | stub,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            # A shell that runs the tests in the background ignores SIGINT, and so would this.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         started.append(process)
         deadline = time.monotonic() + 10

@@ -99,12 +99,14 @@ case $action in
       "--version=$version" "${others[@]}"
     ;;
   install)
-    root=$(git -C "$(dirname "$0")" rev-parse --show-toplevel)
+    folder=$(dirname "$0")
+    root=$(git -C "$folder" rev-parse --show-toplevel 2>/dev/null) ||
+      fail "install copies a git checkout; git finds none here: git -C $folder status"
     archive=n2uq_jax.tar.gz
     if ! $dry_run; then
-      folder=$(mktemp -d)
-      trap 'rm -rf "$folder"' EXIT
-      archive=$folder/$archive
+      scratch=$(mktemp -d)
+      trap 'rm -rf "$scratch"' EXIT
+      archive=$scratch/$archive
     fi
     # The image's Python may be older than 3.11; uv brings one.
     steps=(

@@ -1,13 +1,24 @@
 import os
 import re
+import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
 
 TPU = "gcloud compute tpus tpu-vm"
 
 
-def commands(run, *arguments):
-    result = run("tpu_pod.sh", "--dry-run", *arguments)
+@pytest.fixture
+def copied_script(launch, tmp_path):
+    """The script in a folder that is in no git checkout yet."""
+    folder = tmp_path / "project" / "launch"
+    folder.mkdir(parents=True)
+    return Path(shutil.copy(launch / "tpu_pod.sh", folder))
+
+
+def commands(run, *arguments, script="tpu_pod.sh"):
+    result = run(script, "--dry-run", *arguments)
     assert (result.returncode, result.stderr) == (0, "")
     return result.stdout.splitlines()
 
@@ -34,9 +45,11 @@ def test_create_with_everything_said(run):
     ]
 
 
-def test_install(run, launch):
-    archive, copy, install = commands(run, "install", "pod", "--zone", "z")
-    assert archive == f"git -C {launch.parent} archive --output=n2uq_jax.tar.gz HEAD"
+def test_install(run, copied_script):
+    checkout = copied_script.parents[1]
+    subprocess.run(["git", "init", "--quiet", checkout], check=True)
+    archive, copy, install = commands(run, "install", "pod", "--zone", "z", script=copied_script)
+    assert archive == f"git -C {checkout} archive --output=n2uq_jax.tar.gz HEAD"
     assert copy == f"{TPU} scp n2uq_jax.tar.gz pod:n2uq_jax.tar.gz --zone=z --worker=all"
     assert install.startswith(f"{TPU} ssh pod --zone=z --worker=all --command=")
     steps = re.sub(r"\\(.)", r"\1", install.split("--command=")[1]).split(" && ")
@@ -47,6 +60,17 @@ def test_install(run, launch):
         ".local/bin/uv venv --clear --python 3.12 venv",
         '.local/bin/uv pip install --python venv "jax[tpu]" "./n2uq_jax[train]"',
     ]
+
+
+def test_install_without_a_checkout(run, copied_script, tmp_path):
+    result = run(
+        copied_script, "install", "pod", "--zone", "z", GIT_CEILING_DIRECTORIES=str(tmp_path)
+    )
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == (
+        "tpu_pod.sh: install copies a git checkout; git finds none here: "
+        f"git -C {copied_script.parent} status\n"
+    )
 
 
 def test_delete(run):

@@ -81,8 +81,9 @@ def load_artifact(
       directory: what ``n2uq export`` wrote.
       engine: what computes: ``"xla"``; or ``"c"``, the artifact's ``model.c``, which the system's C
         compiler compiles once.
-      threads: of the engine ``"c"``; None for one, since more than one want cores that are
-        idle.
+      threads: of the engine ``"c"``, which compute an image each; fewer images than threads they
+        share one by one, for which they want idle cores. None: one a core, and never more than
+        images.
 
     Returns:
       A callable from images to logits.
@@ -137,4 +138,4 @@ def _native(contents: Mapping[str, bytes], threads: int | None) -> Callable[[Any
     from n2uq_jax.export.formats.c.generate import Source
 
     source = Source(contents["model.c"].decode(), contents["model.h"].decode())
-    return NativeProgram(source, threads=1 if threads is None else threads).logits
+    return NativeProgram(source, threads=threads).logits

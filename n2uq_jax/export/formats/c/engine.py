@@ -1,6 +1,7 @@
 """A generated program as a callable."""
 
 import ctypes
+import os
 import re
 
 import numpy as np
@@ -13,13 +14,21 @@ class _Options(ctypes.Structure):
     _fields_ = (("threads", ctypes.c_int), ("kernel", ctypes.c_char_p))
 
 
+def _cores() -> int:
+    """Returns how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 class NativeProgram:
     """A compiled network: calling it maps images to integer logits.
 
     Args:
       source: what :func:`~n2uq_jax.export.formats.c.generate.generate` wrote.
-      threads: that share the work on an image. They wait for each other several times a layer,
-        so each wants a core that is idle: the default is one.
+      threads: that compute an image each. Fewer images than threads they share one by one, and
+        wait for each other several times a layer, so that each wants a core that is idle. None:
+        one a core, and never more than images.
       kernel: the kernel to use wherever it can be; None: the fastest for each layer.
       prefix: as the program was generated with.
       flags: more of the compiler's.
@@ -39,12 +48,12 @@ class NativeProgram:
         self,
         source: Source,
         *,
-        threads: int = 1,
+        threads: int | None = None,
         kernel: str | None = None,
         prefix: str = "model",
         flags: tuple[str, ...] = (),
     ):
-        if threads < 1:
+        if threads is not None and threads < 1:
             raise ValueError(f"threads must be at least 1, got {threads}.")
         self.threads = threads
         self.kernel = kernel
@@ -55,8 +64,8 @@ class NativeProgram:
         self.scale = np.float32(float.fromhex(about["SCALE"].removesuffix("f")))
         loaded = ctypes.CDLL(str(shared_library(source, prefix, flags)))
         self._run = getattr(loaded, f"{prefix}_run_with")
-        self._workspace_size = getattr(loaded, f"{prefix}_workspace_size")
-        self._workspace_size.argtypes = [ctypes.c_size_t]
+        self._workspace_size = getattr(loaded, f"{prefix}_workspace_size_with")
+        self._workspace_size.argtypes = [ctypes.POINTER(_Options), ctypes.c_size_t]
         self._workspace_size.restype = ctypes.c_size_t
         name = getattr(loaded, f"{prefix}_kernel_name")
         name.argtypes, name.restype = [ctypes.c_size_t], ctypes.c_char_p
@@ -68,7 +77,11 @@ class NativeProgram:
 
     def workspace_size(self, batch: int) -> int:
         """Returns the bytes that a batch takes beside the images and the logits."""
-        return self._workspace_size(batch)
+        return self._workspace_size(self._options(batch), batch)
+
+    def _options(self, batch: int) -> _Options:
+        threads = max(1, min(batch, _cores())) if self.threads is None else self.threads
+        return _Options(threads, self.kernel.encode() if self.kernel else None)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Computes integer logits.
@@ -92,9 +105,8 @@ class NativeProgram:
         logits = np.empty((len(images), self.classes), np.int32)
         # One a call, so that threads may share the program.
         workspace = np.empty(self.workspace_size(len(images)), np.uint8)
-        options = _Options(self.threads, self.kernel.encode() if self.kernel else None)
         status = self._run(
-            ctypes.byref(options),
+            ctypes.byref(self._options(len(images))),
             images.ctypes.data_as(ctypes.c_void_p),
             ctypes.c_size_t(len(images)),
             logits.ctypes.data_as(ctypes.c_void_p),

@@ -1,4 +1,5 @@
 import concurrent.futures
+import os
 
 import numpy as np
 import pytest
@@ -6,6 +7,8 @@ import pytest
 from n2uq_jax.export.formats.c.engine import NativeProgram
 from n2uq_jax.export.formats.c.generate import generate
 from n2uq_jax.export.formats.c.interpreter import interpret
+from tests.export.formats.c.networks import CLASSES
+from tests.export.formats.c.programs import every_layer
 
 FAST = ("-O0",)
 
@@ -28,6 +31,36 @@ def test_a_callable_takes_bytes_of_its_shape(compiler, small):
         NativeProgram(source, threads=0, flags=FAST)
     with pytest.raises(ValueError, match=r"kernel must be one of .*reference.*got 'gpu'"):
         NativeProgram(source, kernel="gpu", flags=FAST)
+
+
+@pytest.mark.parametrize("threads", [None, 1, 2, 3, 8])
+def test_threads_take_images_or_share_them(compiler, threads):
+    build, output = every_layer(0)
+    network = build.network(output)
+    program = NativeProgram(generate(network), threads=threads, flags=FAST)
+    for count in (0, 1, 2, 5):
+        images = build.images(count)
+        expected = interpret(network, images)[output][:, 0, 0] if count else np.zeros((0, CLASSES))
+        np.testing.assert_array_equal(program(images), expected)
+
+
+def test_a_thread_has_a_workspace_of_its_own(compiler, small):
+    source = generate(small[1])
+    one, three = (NativeProgram(source, threads=n, flags=FAST) for n in (1, 3))
+    # 64 bytes align what comes behind them.
+    each = one.workspace_size(1) - 64
+    assert one.workspace_size(100) == each + 64
+    assert three.workspace_size(3) == three.workspace_size(100) == 3 * each + 64
+    # Images that are fewer than threads go one after another.
+    assert three.workspace_size(2) < 2 * each
+
+
+def test_threads_are_as_many_as_cores_unless_told(compiler, small, monkeypatch):
+    program = NativeProgram(generate(small[1]), flags=FAST)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(3), raising=False)
+    each = program.workspace_size(1) - 64
+    assert program.workspace_size(2) == 2 * each + 64
+    assert program.workspace_size(50) == 3 * each + 64
 
 
 def test_logits_are_scaled_in_float32(compiler, small):

@@ -46,6 +46,15 @@ static void for_each(int32_t count, int32_t threads, void (*work)(const void *, 
   for (int32_t i = 0; i < count; i++) work(context, i);
 }
 
+/* Which of the threads that run images this is. */
+static int32_t thread_number(void) {
+#ifdef _OPENMP
+  return omp_get_thread_num();
+#else
+  return 0;
+#endif
+}
+
 /* A convolution at work. */
 typedef struct {
   const layer *layer;
@@ -77,13 +86,8 @@ static size_t prepared_size(const convolution *c, const kernel *k) {
 }
 
 /* Weights prepared at a time: all for several threads, else one tile's, which stays in the cache. */
-static int32_t prepared_at_once(const convolution *c, const kernel *k) {
-#ifdef _OPENMP
-  return product_groups(c) * tile_groups_of(c, k);
-#else
-  (void)c, (void)k;
-  return 1;
-#endif
+static int32_t prepared_at_once(const convolution *c, const kernel *k, int32_t threads) {
+  return threads > 1 ? product_groups(c) * tile_groups_of(c, k) : 1;
 }
 
 static int has_totals(const kernel *k) { return k->form == FOURS || k->form == THREES; }
@@ -99,11 +103,11 @@ static size_t pixel_sums_bytes(const convolution *c) {
 }
 
 /* Bytes that a convolution needs beside the tensors. */
-static size_t scratch_bytes(const convolution *c, const kernel *k) {
+static size_t scratch_bytes(const convolution *c, const kernel *k, int32_t threads) {
   size_t pixels = (size_t)c->out_height * (size_t)c->out_width;
   size_t bytes = aligned(packed_bytes(c, k->form)) + aligned(pixels * sizeof(int32_t));
   if (has_totals(k)) bytes += totals_bytes(c) + pixel_sums_bytes(c);
-  return bytes + prepared_size(c, k) * (size_t)prepared_at_once(c, k);
+  return bytes + prepared_size(c, k) * (size_t)prepared_at_once(c, k, threads);
 }
 
 /* Sum of the codes in a byte. */
@@ -244,7 +248,8 @@ static void convolve(const layer *l, const kernel *asked, const memory *memory, 
   for_each(c->padded_height, threads, pack_one_row, &r);
   memset(r.packed + packed_bytes(c, k->form) - SLACK, 0, SLACK);
   for_each(c->out_height, threads, start_one_row, &r);
-  int32_t count = product_groups(c) * r.tile_groups, at_once = k->prepare ? prepared_at_once(c, k) : count;
+  int32_t count = product_groups(c) * r.tile_groups;
+  int32_t at_once = k->prepare ? prepared_at_once(c, k, threads) : count;
   for (r.first = 0; r.first < count; r.first += at_once) {
     int32_t now = smaller(at_once, count - r.first);
     if (k->prepare) for_each(now, threads, prepare_one, &r);
@@ -285,12 +290,12 @@ static void run_layer(const layer *l, const kernel *asked, const memory *memory,
 }
 
 /* The most that any kernel of this processor needs for any layer. */
-static size_t largest_scratch(const layer *layers, int32_t count) {
+static size_t largest_scratch(const layer *layers, int32_t count, int32_t threads) {
   size_t most = 0;
   for (const layer *l = layers; l < layers + count; l++)
     for (int32_t i = 0; l->convolution && i < KERNELS; i++)
       if (kernels[i]->available() && kernels[i]->suits(l->convolution)) {
-        size_t bytes = scratch_bytes(l->convolution, kernels[i]);
+        size_t bytes = scratch_bytes(l->convolution, kernels[i], threads);
         most = bytes > most ? bytes : most;
       }
   return most;

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from importlib import resources
 
 import numpy as np
@@ -28,19 +28,28 @@ VERSION = 1
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """The text of ``model.c`` and ``model.h``."""
+    """The text of ``model.c`` and ``model.h``.
+
+    Args:
+      code: of ``model.c``.
+      header: of ``model.h``.
+      stored: where tensors lie in the workspace of an image.
+    """
 
     code: str
     header: str
+    stored: Mapping[str, Stored] = dataclasses.field(default_factory=dict)
 
 
-def generate(network: LayerList, prefix: str = "model") -> Source:
+def generate(network: LayerList, prefix: str = "model", kept: Collection[str] = ()) -> Source:
     """Writes a network as C.
 
     Args:
       network: the layers.
       prefix: of every name that the linker sees, so that two networks fit in one program; the
         header's file name is to be ``<prefix>.h``.
+      kept: tensors that are to lie in the workspace after a run of one image; this takes memory,
+        and no time.
 
     Returns:
       The program's two files.
@@ -50,7 +59,7 @@ def generate(network: LayerList, prefix: str = "model") -> Source:
     """
     if not re.fullmatch(r"[A-Za-z]\w*", prefix):
         raise ValueError(f"prefix must be a C identifier, got {prefix!r}.")
-    planned = plan(network)
+    planned = plan(network, kept)
     writer = _Writer(network, planned)
     for group in planned.groups:
         writer.group(group)
@@ -74,7 +83,7 @@ def generate(network: LayerList, prefix: str = "model") -> Source:
     }
     header = _filled(_text("model.h.in"), values)
     code = _filled(_text("model.c.in"), {**values, "kernels": kernels(), "constants": body})
-    return Source(code, header)
+    return Source(code, header, planned.stored)
 
 
 def kernels() -> str:

@@ -5,6 +5,7 @@ one. All arithmetic is that of int32, which must not overflow: :func:`ranges` ch
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -177,6 +178,7 @@ class LayerList:
       layers: in an order in which they can be computed.
       output: name of the result, shape ``(1, 1, classes)``.
       scale: of the logits: ``scale`` times the output.
+      codes: of each quantizer, by its name, the tensor that holds its codes.
     """
 
     image: str
@@ -185,6 +187,7 @@ class LayerList:
     layers: tuple[Layer, ...]
     output: str
     scale: float = 1.0
+    codes: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -83,6 +83,7 @@ class _Lowering(Interpreter):
         self.image = Node(_shape(program.image_shape), "image")
         self.raw_image: Node | None = self.image
         self.scale = 1.0
+        self.codes: dict[str, str] = {}
         self.env[self.network.graph.inputs[0]] = self.image
 
     def layer_list(self) -> LayerList:
@@ -90,16 +91,19 @@ class _Lowering(Interpreter):
         self.walk()
         output = self.name(self.env[self.network.graph.outputs[0]])
         layers = tuple(self.layers)
-        return LayerList("image", self.image.shape, self.zero, layers, output, self.scale)
+        shape = self.image.shape
+        return LayerList("image", shape, self.zero, layers, output, self.scale, self.codes)
 
     def apply_thresholds(self, quantizer: Quantizer, source: Source) -> None:
         """Adds thresholds."""
         arrays = self.program.thresholds[quantizer.name]
         node = self.env[source.value]
         points, steps, base = (np.asarray(a) for a in (arrays.points, arrays.steps, arrays.base))
-        self.env[quantizer.codes] = self.made(
+        codes = self.made(
             node.shape, lambda out: Threshold(self.name(node), out, points, steps, base)
         )
+        self.env[quantizer.codes] = codes
+        self.codes[quantizer.name] = self.name(codes)
 
     def multiply(self, product: Product) -> None:
         """Adds a convolution or a dense layer."""

@@ -6,6 +6,7 @@ its stages, and work on the tile before the next is filled. Only what another gr
 
 import dataclasses
 import math
+from collections.abc import Collection
 
 from n2uq_jax.export.formats.c.layers import (
     Add,
@@ -74,11 +75,12 @@ class Plan:
     bytes: int
 
 
-def plan(network: LayerList) -> Plan:
+def plan(network: LayerList, kept: Collection[str] = ()) -> Plan:
     """Plans a network.
 
     Args:
       network: the layers.
+      kept: tensors that are to be stored, and left alone until the end.
 
     Returns:
       The groups of layers in order, and where each tensor is kept.
@@ -87,17 +89,17 @@ def plan(network: LayerList) -> Plan:
       ValueError: if it is not sound, or the image is read by a layer that cannot subtract its zero.
     """
     shapes = tensors(network)
-    groups = _grouped(network, shapes)
-    stored = _placed(network, groups, shapes)
+    groups = _grouped(network, shapes, kept)
+    stored = _placed(network, groups, shapes, kept)
     ends = [s.offset + _bytes(s) for s in stored.values() if s.offset is not None]
     return Plan(groups, stored, max(ends, default=0))
 
 
-def _grouped(network: LayerList, shapes: dict[str, Tensor]) -> list[Group]:
+def _grouped(network: LayerList, shapes: dict[str, Tensor], kept: Collection[str]) -> list[Group]:
     groups: list[Group] = []
     made_by: dict[str, int] = {}
     tile: list[str | None] = []  # what a group's tile holds after its last stage
-    needed = {network.output}
+    needed = {network.output, *kept}
     for layer in network.layers:
         shape = shapes[layer.output].shape
         if isinstance(layer, Conv | Dense | Pool):
@@ -160,7 +162,7 @@ def _bytes(stored: Stored) -> int:
 
 
 def _placed(
-    network: LayerList, groups: list[Group], shapes: dict[str, Tensor]
+    network: LayerList, groups: list[Group], shapes: dict[str, Tensor], kept: Collection[str]
 ) -> dict[str, Stored]:
     """Places tensors so that those which are needed at the same time do not overlap."""
     pixel_channels = network.image_shape[2]
@@ -171,8 +173,8 @@ def _placed(
         for name in [*group.stored(), *group.read()]:
             if name != network.image:
                 lives[name] = (lives.get(name, (index, index))[0], index)
-    if network.output in lives:
-        lives[network.output] = (lives[network.output][0], len(groups))
+    for name in {network.output, *kept} & set(lives):
+        lives[name] = (lives[name][0], len(groups))
     for name, (first, last) in sorted(lives.items(), key=lambda item: item[1]):
         tensor = shapes[name]
         pitch = -(-tensor.shape[2] // LANES) * LANES

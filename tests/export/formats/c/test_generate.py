@@ -1,8 +1,10 @@
+import itertools
 import re
 
 import pytest
 
 from n2uq_jax.export.formats.c.generate import generate
+from n2uq_jax.export.formats.c.layers import Threshold
 from tests.export.formats.c.networks import Builder
 from tests.export.formats.c.programs import every_layer
 
@@ -40,3 +42,20 @@ def test_only_products_read_images_whose_zero_is_not_0():
     network = build.network(build.pool("image", "max", (2, 2)))
     with pytest.raises(ValueError, match="only products subtract"):
         generate(network)
+
+
+def test_kept_tensors_lie_apart():
+    build, output = every_layer(0)
+    network = build.network(output)
+    kept = [layer.output for layer in network.layers if isinstance(layer, Threshold)]
+    stored = generate(network, kept=[*kept, output]).stored
+    taken = []
+    for name in [*kept, output]:
+        place = stored[name]
+        height, width, _ = place.tensor.shape
+        size = {"U8": 1, "I16": 2, "I32": 4}[place.element]
+        taken.append((place.offset, place.offset + height * width * place.pitch * size))
+    taken.sort()
+    assert len(taken) == 5
+    assert all(end <= start for (_, end), (start, _) in itertools.pairwise(taken))
+    assert set(generate(network).stored) <= set(stored)

@@ -1,17 +1,13 @@
 """Generated C under other compilers, sanitizers and processors."""
 
-import base64
-import json
 import shutil
 import subprocess
 
-import numpy as np
 import pytest
 
 from n2uq_jax.export.formats.c.generate import generate
 from n2uq_jax.export.formats.c.interpreter import interpret
 from tests.export.formats.c import devices
-from tests.export.formats.c.networks import CLASSES
 from tests.export.formats.c.programs import STRICT, check_program, every_layer
 
 ARM = "aarch64-linux-gnu-gcc"
@@ -88,27 +84,3 @@ def test_a_cortex_m4_gives_the_same_integers(tmp_path):
         check=True,
     )
     assert "0 wrong" in result.stdout
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("flags", [[], ["-msimd128"]], ids=["plain", "simd"])
-def test_webassembly_gives_the_same_integers(flags, tmp_path):
-    need("clang", "wasm-ld", "node")
-    images, expected = write_model(tmp_path, 2)
-    (tmp_path / "string.h").write_text(devices.STRING_H)
-    (tmp_path / "main.c").write_text(devices.WEBASSEMBLY)
-    (tmp_path / "run.js").write_text(devices.NODE)
-    exports = [f"-Wl,--export={name}" for name in ("run", "images", "logits")]
-    # No builtins: a loop that copies is not to become a call of the function it is in.
-    target = ["clang", "--target=wasm32", "-nostdlib", "-fno-builtin", "-O2", "-I.", *flags]
-    command = [*target, *STRICT, "-Wl,--no-entry", *exports, "main.c", "model.c", "-o", "m.wasm"]
-    subprocess.run(command, cwd=tmp_path, check=True)
-    encoded = base64.b64encode(images.tobytes()).decode()
-    result = subprocess.run(
-        ["node", "run.js", "m.wasm", encoded, str(CLASSES)],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    np.testing.assert_array_equal(json.loads(result.stdout), expected.ravel())

@@ -1,0 +1,1 @@
+"""An integer-only network as a page that runs it."""

@@ -1,0 +1,77 @@
+"""Networks in Node.js, by the page's own code."""
+
+import base64
+import json
+import subprocess
+from importlib import resources
+
+import numpy as np
+
+from n2uq_jax.export.formats.c.generate import Source, generate
+from n2uq_jax.export.formats.c.layers import LayerList, tensors
+from n2uq_jax.export.formats.c.webassembly import to_webassembly
+
+RUN = """
+const { wasm, about, images } = JSON.parse(require("fs").readFileSync(0));
+const bytes = (text) => new Uint8Array(Buffer.from(text, "base64"));
+const network = new Network(new WebAssembly.Module(bytes(wasm)), about);
+console.log(JSON.stringify(images.map((image) => ({
+  sums: [...network.run(bytes(image))],
+  codes: about.layers.map((_, i) => [...network.codes(i)]),
+}))));
+"""
+
+
+def run_in_node(network: LayerList, kept: list[str], images: np.ndarray, flags=()):
+    """Computes images one after another.
+
+    Args:
+      network: the layers.
+      kept: tensors of unsigned bytes that are returned, too.
+      images: uint8, shape ``(batch, height, width, channels)``.
+      flags: of the compiler.
+
+    Returns:
+      Sums, shape ``(batch, classes)``, and a list of the kept tensors.
+    """
+    source = generate(network, kept=kept)
+    height, width, channels = network.image_shape
+    about = {
+        "height": height,
+        "width": width,
+        "channels": channels,
+        "classes": tensors(network)[network.output].shape[2],
+        "layers": [_place(source, name) for name in kept],
+    }
+    work = {
+        "wasm": base64.b64encode(to_webassembly(source, flags=flags)).decode(),
+        "about": about,
+        "images": [base64.b64encode(image.tobytes()).decode() for image in images],
+    }
+    page = resources.files("n2uq_jax.export.formats.html") / "page"
+    result = subprocess.run(
+        ["node", "-e", (page / "network.js").read_text() + RUN],
+        input=json.dumps(work),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    runs = json.loads(result.stdout)
+    shapes = [source.stored[name].tensor.shape for name in kept]
+    codes = [
+        np.array([run["codes"][i] for run in runs]).reshape(-1, *shape)
+        for i, shape in enumerate(shapes)
+    ]
+    return np.array([run["sums"] for run in runs]), codes
+
+
+def _place(source: Source, name: str) -> dict:
+    stored = source.stored[name]
+    height, width, channels = stored.tensor.shape
+    return {
+        "height": height,
+        "width": width,
+        "channels": channels,
+        "pitch": stored.pitch,
+        "offset": stored.offset,
+    }

@@ -1,8 +1,9 @@
 """Integer programs as one C file that runs anywhere.
 
-In the order of their use: ``lowering`` writes a program as a list of ``layers``, ``plan`` says
-what is computed together and where it lies, ``generate`` writes C around the ``kernels``,
-``compile`` and ``engine`` make a callable of that. ``interpreter`` is the meaning of a list.
+In the order of their use: ``lowering`` writes a program as a list of ``layers``, following integer
+``expressions``; ``tensors`` says what layers make, and ``plan`` what is computed together and where
+it lies; ``generate`` writes C around the ``kernels``, with the plan's ``declarations``; ``compile``
+and ``engine`` make a callable of that. ``interpreter`` is the meaning of a list.
 """
 
 from n2uq_jax.export.formats.c.generate import generate

@@ -10,8 +10,15 @@ from typing import Any
 
 import numpy as np
 
+from n2uq_jax.export.formats.c.expressions import (
+    Node,
+    bounds,
+    per_channel,
+    pointwise,
+    rescaling,
+    shape_of,
+)
 from n2uq_jax.export.formats.c.layers import (
-    INT32,
     Add,
     Conv,
     Dense,
@@ -50,26 +57,6 @@ def lower(program: IntegerProgram) -> LayerList:
     return _Lowering(program).layer_list()
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Node:
-    """An integer value on the images: a tensor, or an expression that is not computed yet.
-
-    Args:
-      shape: ``(height, width, channels)``.
-      tensor: the tensor's name; None for an expression.
-      kind: of an expression: ``"clamp"``, ``"add"``, ``"sum"``, ``"mul"``, ``"shift"``,
-        ``"negative"`` (a truth value: below 0), or ``"prelu"``.
-      operands: nodes.
-      constants: a number for each channel.
-    """
-
-    shape: tuple[int, int, int]
-    tensor: str | None = None
-    kind: str = ""
-    operands: tuple["Node", ...] = ()
-    constants: tuple[np.ndarray, ...] = ()
-
-
 class _Lowering(Interpreter):
     """Walks through the trace of one image."""
 
@@ -80,8 +67,7 @@ class _Lowering(Interpreter):
         self.layers: list[Layer] = []
         self.tensors: dict[Node, str] = {}
         self.zero = np.zeros(program.image_shape[-1], np.uint8)
-        self.image = Node(_shape(program.image_shape), "image")
-        self.raw_image: Node | None = self.image
+        self.image = Node(shape_of(program.image_shape), "image")
         self.scale = 1.0
         self.codes: dict[str, str] = {}
         self.env[self.network.graph.inputs[0]] = self.image
@@ -114,7 +100,7 @@ class _Lowering(Interpreter):
                 f"the format c has weights of 8 bits; those of {product.name} have more."
             )
         weight = weight.astype(np.int8)
-        shape = _shape(product.accumulator.shape[1:])
+        shape = shape_of(product.accumulator.shape[1:])
         params = product.bilinear.params
         if product.bilinear.name == "dot_general":
             if len(product.op.inputs[0].shape) == 2:
@@ -190,43 +176,18 @@ class _Lowering(Interpreter):
         if name in RESHAPES:
             shape = op.outputs[0].shape[1:]
             # Elements stay in their order, which is all that a dense layer asks for.
-            return first if _shape(shape) == first.shape or len(shape) == 1 else None
+            return first if shape_of(shape) == first.shape or len(shape) == 1 else None
         if name == "reduce_window_max" or name == "reduce_window_sum":
             return self._pool(first, op.params, name.removeprefix("reduce_window_"))
         if name == "reduce_sum":
             return self._sum_over_pixels(first, op.params["axes"])
-        nodes = [x for x in operands if isinstance(x, Node)]
-        constants = [self._channels(x, nodes[0]) for x in operands if not isinstance(x, Node)]
-        return self._pointwise(name, operands, nodes, constants)
+        if name == "sub" and first is self.image and not isinstance(operands[1], Node):
+            return self._subtract_zero(per_channel(operands[1], first))
+        return pointwise(name, operands)
 
-    def _pointwise(self, name, operands, nodes, constants) -> Node | None:
-        x = nodes[0]
-        first_is_node = isinstance(operands[0], Node)
-        if any(constant is None for constant in constants):
+    def _subtract_zero(self, zero: np.ndarray | None) -> Node | None:
+        if zero is None:
             return None
-        if name == "add" and len(nodes) == 2:
-            return Node(x.shape, None, "sum", tuple(nodes))
-        if name == "sub" and x is self.image and first_is_node and len(nodes) == 1:
-            return self._subtract_zero(constants[0])
-        if name in ("add", "sub") and len(nodes) == 1 and (name == "add" or first_is_node):
-            return _expression("add", x, constants[0] if name == "add" else -constants[0])
-        if name == "mul" and len(nodes) == 1:
-            return _expression("mul", x, constants[0])
-        if name == "shift_right_arithmetic" and first_is_node and len(nodes) == 1:
-            return _expression("shift", x, constants[0])
-        if name == "clamp" and not first_is_node and len(nodes) == 1:
-            return _expression("clamp", x, *constants)
-        if name in ("max", "min") and len(nodes) == 1:
-            bound = np.full_like(constants[0], INT32.max if name == "max" else INT32.min)
-            ends = (constants[0], bound) if name == "max" else (bound, constants[0])
-            return _expression("clamp", x, *ends)
-        if name in ("ge", "lt") and first_is_node and len(nodes) == 1 and not constants[0].any():
-            return Node(x.shape, None, "negative" if name == "lt" else "not negative", (x,))
-        if name == "select_n" and len(nodes) == 3:
-            return _leaky(*nodes)
-        return None
-
-    def _subtract_zero(self, zero: np.ndarray) -> Node:
         if zero.min() < 0 or zero.max() > 255:
             raise ValueError(f"the format c subtracts bytes from images, not {zero}.")
         self.zero = zero.astype(np.uint8)
@@ -260,16 +221,6 @@ class _Lowering(Interpreter):
             (1, 1, x.shape[2]), lambda out: Pool(self.name(x), out, "sum", x.shape[:2])
         )
 
-    def _channels(self, constant: np.ndarray, node: Node) -> np.ndarray | None:
-        """Returns a number for each channel, if a constant is the same at every place."""
-        constant = constant.astype(np.int64)
-        if constant.ndim == 0:
-            return np.full(node.shape[2], constant)
-        rows = constant.reshape(-1, constant.shape[-1])
-        if (rows != rows[:1]).any() or rows.shape[1] not in (1, node.shape[2]):
-            return None
-        return np.broadcast_to(rows[0], (node.shape[2],))
-
     def made(self, shape: tuple[int, int, int], make: Callable[[str], Layer]) -> Node:
         """Adds a layer, whose inputs are computed before it."""
         layer = make("")
@@ -288,7 +239,7 @@ class _Lowering(Interpreter):
         return self.tensors[node]
 
     def _compute(self, node: Node) -> Node:
-        inner, low, high = _bounds(node)
+        inner, low, high = bounds(node)
         if inner.kind == "sum":
             one, other = inner.operands
             return self.made(
@@ -302,66 +253,10 @@ class _Lowering(Interpreter):
             (x,) = bent.operands
             scaled = before, multiplier, offset, shift, after
             return self.made(node.shape, lambda out: PReLU(self.name(x), out, *scaled, low, high))
-        x, multiplier, offset, shift = _rescaling(inner)
+        x, multiplier, offset, shift = rescaling(inner)
         if x.kind in ("negative", "not negative"):
             raise ValueError("the format c compares integers with 0 in a leaky activation alone.")
         return self.made(
             node.shape,
             lambda out: Rescale(self.name(x), out, multiplier, offset, shift, low, high),
         )
-
-
-def _shape(shape) -> tuple[int, int, int]:
-    if len(shape) == 1:
-        return (1, 1, shape[0])
-    if len(shape) != 3:
-        raise ValueError(
-            f"the format c has images of (height, width, channels), got shape {tuple(shape)}."
-        )
-    return tuple(shape)
-
-
-def _expression(kind: str, operand: Node, *constants: np.ndarray) -> Node:
-    return Node(operand.shape, None, kind, (operand,), constants)
-
-
-def _bounds(node: Node) -> tuple[Node, int, int]:
-    """Returns what lies below the bounds of a node, and those."""
-    low, high = int(INT32.min), int(INT32.max)
-    inner = node
-    while inner.kind == "clamp":
-        lows, highs = inner.constants
-        if np.ptp(lows) or np.ptp(highs):
-            raise ValueError("the format c bounds all channels by the same integers.")
-        # The outer bounds were seen first, and hold for the inner ones as well.
-        low, high = (min(max(int(end[0]), low), high) for end in (lows, highs))
-        (inner,) = inner.operands
-    return inner, low, high
-
-
-def _rescaling(node: Node) -> tuple[Node, np.ndarray, np.ndarray, np.ndarray]:
-    """Splits ``(multiplier * x + offset) >> shift``, in which any part may be missing."""
-    channels = node.shape[2]
-    parts = {"shift": np.zeros(channels, np.int64), "add": np.zeros(channels, np.int64)}
-    parts["mul"] = np.ones(channels, np.int64)
-    for kind in ("shift", "add", "mul"):
-        if node.kind == kind:
-            (parts[kind],), (node,) = node.constants, node.operands
-    return node, parts["mul"], parts["add"], parts["shift"]
-
-
-def _leaky(which: Node, *choices: Node) -> Node | None:
-    """Recognizes a choice between a number and, where it is negative, what it is rescaled to."""
-    if which.kind == "negative":
-        kept, scaled = choices
-    elif which.kind == "not negative":
-        scaled, kept = choices
-    else:
-        return None
-    x, multiplier, offset, shift = _rescaling(scaled)
-    if which.operands[0] is not kept or x is not kept:
-        return None
-    before = np.zeros(kept.shape[2], np.int64)
-    if kept.kind == "add":
-        (before,), (x,) = kept.constants, kept.operands
-    return _expression("prelu", x, before, multiplier, offset, shift)

@@ -15,9 +15,8 @@ from n2uq_jax.export.formats.c.layers import (
     Layer,
     LayerList,
     Pool,
-    Tensor,
-    tensors,
 )
+from n2uq_jax.export.formats.c.tensors import Tensor, tensors
 from n2uq_jax.export.formats.c.weights import LANES
 
 ALIGNMENT, SLACK = 64, 64

@@ -12,8 +12,8 @@ from n2uq_jax.export.formats.c.layers import (
     PReLU,
     Rescale,
     Threshold,
-    tensors,
 )
+from n2uq_jax.export.formats.c.tensors import tensors
 
 CLASSES = 17
 

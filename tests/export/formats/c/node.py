@@ -8,7 +8,8 @@ from importlib import resources
 import numpy as np
 
 from n2uq_jax.export.formats.c.generate import Source, generate
-from n2uq_jax.export.formats.c.layers import LayerList, tensors
+from n2uq_jax.export.formats.c.layers import LayerList
+from n2uq_jax.export.formats.c.tensors import tensors
 from n2uq_jax.export.formats.c.webassembly import to_webassembly
 
 RUN = """

@@ -1,5 +1,6 @@
 /* Kernels for AVX-512: table lookups with VBMI's vpermb, dot products of bytes with VNNI. */
 #include "avx2.c"
+#include "threes.h"
 
 #ifdef N2UQ_X86
 

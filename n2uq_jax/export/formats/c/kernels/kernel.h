@@ -3,7 +3,6 @@
 #define N2UQ_KERNEL_H
 
 #include "packing.h"
-#include "tables.h"
 
 typedef int32_t sums[MAX_BLOCKS][MAX_PIXELS][LANES];
 

@@ -7,6 +7,7 @@
 #ifndef N2UQ_LOOKUP_H
 #define N2UQ_LOOKUP_H
 
+#include "fours.h"
 #include "kernel.h"
 
 /* Rows are at most 12: so many of them fit a byte. */

@@ -18,6 +18,12 @@
 #define INLINE static inline
 #endif
 
+#if defined(__GNUC__)
+#define ALIGNED(bytes) __attribute__((aligned(bytes)))
+#else
+#define ALIGNED(bytes)
+#endif
+
 /* Channels are worked on 16 at a time: every SIMD unit has vectors of 16 bytes, and wider ones take
    several. Tensors in the workspace have room for a multiple of 16 channels a pixel. */
 enum { LANES = 16 };

@@ -3,7 +3,8 @@ import re
 import numpy as np
 import pytest
 
-from n2uq_jax.export.formats.c.layers import Conv, Dense, LayerList, Pool, Rescale, Tensor, tensors
+from n2uq_jax.export.formats.c.layers import Conv, Dense, LayerList, Pool, Rescale
+from n2uq_jax.export.formats.c.tensors import Tensor, tensors
 
 WEIGHT = np.array([[3, -1], [-2, 1]], np.int8).reshape(1, 1, 2, 2)
 

@@ -156,28 +156,66 @@ INLINE size_t prepared_bytes(const convolution *c) { return (size_t)steps_of(c) 
 
 INLINE size_t prepared_shorts(const convolution *c) { return (size_t)steps_of(c) * 8 * LANES; }
 
-/* four_weights of weights.h for eight of the channels. */
-AVX2 INLINE __m256i eight_words(const convolution *c, const uint8_t *block, int32_t step) {
-  __m256i words = _mm256_setzero_si256();
-  for (int32_t plane = 0; plane < c->bits; plane++) {
-    int32_t row = step * c->bits + plane;
-    __m128i bytes = _mm_loadl_epi64((const __m128i *)(const void *)(block + row / 2 * LANES));
-    __m256i nibbles = _mm256_srl_epi32(_mm256_cvtepu8_epi32(bytes), _mm_cvtsi32_si128(row % 2 * 4));
-    nibbles = _mm256_and_si256(nibbles, _mm256_set1_epi32(15));
-    __m256i spread = _mm256_mullo_epi32(nibbles, _mm256_set1_epi32(0x00204081));
-    spread = _mm256_and_si256(spread, _mm256_set1_epi8(1));
-    words = _mm256_or_si256(words, _mm256_sll_epi32(spread, _mm_cvtsi32_si128(plane)));
+/* A row of 16 bytes of a block's planes, each in 16 bits. */
+AVX2 INLINE __m256i plane_bytes(const uint8_t *block, int32_t row) {
+  return _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)(const void *)(block + row * LANES)));
+}
+
+/* The nibbles of up to four planes, from one on: the first in the lowest bits of each channel. */
+AVX2 INLINE __m256i four_planes(const uint8_t *block, int32_t plane, int32_t count) {
+  int32_t row = plane / 2;
+  __m256i nibbles = plane_bytes(block, row);
+  if (plane % 2 == 0) {
+    if (count > 2) nibbles = _mm256_or_si256(nibbles, _mm256_slli_epi16(plane_bytes(block, row + 1), 8));
+  } else {
+    nibbles = _mm256_srli_epi16(nibbles, 4);
+    if (count > 1) nibbles = _mm256_or_si256(nibbles, _mm256_slli_epi16(plane_bytes(block, row + 1), 4));
+    if (count > 3) nibbles = _mm256_or_si256(nibbles, _mm256_slli_epi16(plane_bytes(block, row + 2), 12));
+  }
+  return _mm256_and_si256(nibbles, _mm256_set1_epi16((int16_t)(0xffff >> (16 - 4 * count))));
+}
+
+/* Swaps the bits of a mask with those that lie `distance` higher. */
+AVX2 INLINE __m256i swapped(__m256i bits, int32_t distance, int32_t mask) {
+  __m256i differ = _mm256_xor_si256(bits, _mm256_srl_epi16(bits, _mm_cvtsi32_si128(distance)));
+  differ = _mm256_and_si256(differ, _mm256_set1_epi16((int16_t)mask));
+  differ = _mm256_xor_si256(differ, _mm256_sll_epi16(differ, _mm_cvtsi32_si128(distance)));
+  return _mm256_xor_si256(bits, differ);
+}
+
+/* Up to four bits of the weights of four inputs, each in a byte of the channel's 32 bits. */
+AVX2 INLINE lanes16 spread_planes(__m256i planes) {
+  /* Four planes by four inputs, transposed. */
+  __m256i numbers = swapped(planes, 3, 0x0a0a);
+  numbers = swapped(numbers, 6, 0x00cc);
+  numbers = _mm256_permute4x64_epi64(numbers, 0xd8);
+  __m256i nibble = _mm256_set1_epi8(15);
+  __m256i even = _mm256_and_si256(numbers, nibble);
+  __m256i odd = _mm256_and_si256(_mm256_srli_epi16(numbers, 4), nibble);
+  return (lanes16){_mm256_unpacklo_epi8(even, odd), _mm256_unpackhi_epi8(even, odd)};
+}
+
+/* four_weights of weights.h. */
+AVX2 INLINE lanes16 sixteen_words(const convolution *c, const uint8_t *block, int32_t step) {
+  int32_t plane = step * c->bits;
+  lanes16 words = spread_planes(four_planes(block, plane, smaller(c->bits, 4)));
+  if (c->bits > 4) {
+    lanes16 high = spread_planes(four_planes(block, plane + 4, c->bits - 4));
+    words.low = _mm256_or_si256(words.low, _mm256_slli_epi16(high.low, 4));
+    words.high = _mm256_or_si256(words.high, _mm256_slli_epi16(high.high, 4));
   }
   /* The step is 1 or 2. */
-  words = _mm256_mullo_epi32(words, _mm256_set1_epi32(c->step));
-  return _mm256_add_epi8(words, _mm256_set1_epi8((char)c->first));
+  __m128i doubled = _mm_cvtsi32_si128(c->step - 1);
+  __m256i first = _mm256_set1_epi8((char)c->first);
+  words.low = _mm256_add_epi8(_mm256_sll_epi16(words.low, doubled), first);
+  words.high = _mm256_add_epi8(_mm256_sll_epi16(words.high, doubled), first);
+  return words;
 }
 
 AVX2 static void avx2_prepare_bytes(const convolution *c, const uint8_t *const *blocks, void *to) {
-  __m256i *words = to;
-  for (int32_t step = 0; step < steps_of(c); step++)
-    for (int32_t half = 0; half < LANES; half += 8)
-      _mm256_storeu_si256(words++, eight_words(c, blocks[0] + half, step));
+  int32_t *words = to;
+  for (int32_t step = 0; step < steps_of(c); step++, words += LANES)
+    put(words, sixteen_words(c, blocks[0], step));
 }
 
 AVX2 static void avx2_pack_bytes(const convolution *c, const void *from, int32_t row, uint8_t *packed) {
@@ -206,7 +244,7 @@ AVX2 static void avx2_bytes(const convolution *c, const uint8_t *const *weights,
                             const uint8_t *const *inputs, const int32_t *totals, sums *sums) {
   (void)totals;
   const __m256i zero = _mm256_setzero_si256();
-  memset((*sums)[0], 0, sizeof(*sums)[0]);
+  for (int32_t p = 0; p < DOT_PIXELS; p++) put((*sums)[0][p], (lanes16){zero, zero});
   __m256i low0 = zero, low1 = zero, low2 = zero, low3 = zero, low4 = zero, low5 = zero;
   __m256i high0 = zero, high1 = zero, high2 = zero, high3 = zero, high4 = zero, high5 = zero;
   const uint8_t *block = weights[0];
@@ -261,11 +299,11 @@ AVX2 static void avx2_prepare_pairs(const convolution *c, const uint8_t *const *
   const __m128i second = _mm_setr_epi8(-1, 2, -1, 3, -1, 6, -1, 7, -1, 10, -1, 11, -1, 14, -1, 15);
   __m256i *pairs = to;
   for (int32_t step = 0; step < steps_of(c); step++, pairs += 4) {
-    __m256i low = eight_words(c, blocks[0], step), high = eight_words(c, blocks[0] + 8, step);
-    _mm256_storeu_si256(pairs, two_shorts(low, first));
-    _mm256_storeu_si256(pairs + 1, two_shorts(high, first));
-    _mm256_storeu_si256(pairs + 2, two_shorts(low, second));
-    _mm256_storeu_si256(pairs + 3, two_shorts(high, second));
+    lanes16 words = sixteen_words(c, blocks[0], step);
+    _mm256_storeu_si256(pairs, two_shorts(words.low, first));
+    _mm256_storeu_si256(pairs + 1, two_shorts(words.high, first));
+    _mm256_storeu_si256(pairs + 2, two_shorts(words.low, second));
+    _mm256_storeu_si256(pairs + 3, two_shorts(words.high, second));
   }
 }
 

@@ -134,20 +134,31 @@ AVX2 INLINE void avx2_store(const stage *s, const memory *memory, place where, i
     avx2_store_lanes(t, data, at, lanes, get(tile[p]));
 }
 
+AVX2 INLINE void count_below(lanes16 *below, lanes16 v, lanes16 points) {
+  below->low = _mm256_sub_epi32(below->low, _mm256_cmpgt_epi32(v.low, points.low));
+  below->high = _mm256_sub_epi32(below->high, _mm256_cmpgt_epi32(v.high, points.high));
+}
+
+AVX2 INLINE void put_counted(int32_t *to, lanes16 base, lanes16 sign, lanes16 below) {
+  base.low = _mm256_add_epi32(base.low, _mm256_mullo_epi32(below.low, sign.low));
+  base.high = _mm256_add_epi32(base.high, _mm256_mullo_epi32(below.high, sign.high));
+  put(to, base);
+}
+
 AVX2 INLINE void avx2_count_points(const stage *s, int32_t channel, int32_t pixels,
                                    int32_t (*tile)[LANES]) {
+  const lanes16 none = {_mm256_setzero_si256(), _mm256_setzero_si256()};
   lanes16 base = get(s->base + channel), sign = get(s->steps + channel);
-  for (int32_t p = 0; p < pixels; p++) {
-    lanes16 v = get(tile[p]), below = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+  /* Two pixels share each load of points; the last of an odd number is its own partner. */
+  for (int32_t p = 0; p < pixels; p += 2) {
+    int32_t next = smaller(p + 1, pixels - 1);
+    lanes16 v = get(tile[p]), w = get(tile[next]), below_v = none, below_w = none;
     const int32_t *row = s->points + channel;
     for (int32_t j = 0; j < s->count; j++, row += s->row) {
       lanes16 points = get(row);
-      below.low = _mm256_sub_epi32(below.low, _mm256_cmpgt_epi32(v.low, points.low));
-      below.high = _mm256_sub_epi32(below.high, _mm256_cmpgt_epi32(v.high, points.high));
+      count_below(&below_v, v, points), count_below(&below_w, w, points);
     }
-    v.low = _mm256_add_epi32(base.low, _mm256_mullo_epi32(below.low, sign.low));
-    v.high = _mm256_add_epi32(base.high, _mm256_mullo_epi32(below.high, sign.high));
-    put(tile[p], v);
+    put_counted(tile[p], base, sign, below_v), put_counted(tile[next], base, sign, below_w);
   }
 }
 

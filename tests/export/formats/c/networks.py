@@ -157,7 +157,7 @@ def _hidden(draw, build: Builder, x: str) -> str:
         return build.prelu(build.sum(stream, build.rescale(y)))
     dilation = (draw(st.integers(1, 2)), draw(st.integers(1, 2)))
     common = {
-        "bits": draw(st.sampled_from([1, 2, 2, 3, 4, 5])),
+        "bits": draw(st.sampled_from([1, 2, 2, 3, 4, 5, 6, 7])),
         "odd": draw(st.booleans()),
         "stride": (draw(st.integers(1, 2)), draw(st.integers(1, 3))),
         "padding": ((2, draw(st.integers(2, 3))), (draw(st.integers(2, 4)), 2)),

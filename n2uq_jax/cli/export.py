@@ -2,6 +2,7 @@
 
 n2uq export --workdir runs/digits --out digits
 n2uq export --workdir runs/digits --out digits --format stablehlo,onnx --overwrite
+n2uq export --workdir runs/digits --out digits --format stablehlo,html --overwrite
 n2uq export --workdir runs/resnet18 --out resnet18 --images 0
 """
 
@@ -29,7 +30,7 @@ def add_arguments(parser: Parser) -> None:
         type=lambda text: text.split(","),
         default=["stablehlo"],
         metavar="LIST",
-        help="among stablehlo, onnx, qonnx, c; with commas (default: stablehlo)",
+        help="among stablehlo, onnx, qonnx, c, html; with commas (default: stablehlo)",
     )
     add_stage(parser)
     parser.add_argument(

@@ -73,6 +73,7 @@ def export_model(
     preprocessing: dict[str, Any] | None = None,
     class_names: Sequence[str] | None = None,
     source: dict[str, Any] | None = None,
+    title: str | None = None,
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> Exported:
@@ -88,6 +89,7 @@ def export_model(
       preprocessing: how an image becomes the network's input; JSON-able, goes to the manifest.
       class_names: one a logit.
       source: where the network comes from; JSON-able, goes to the manifest.
+      title: of the page that the format html writes; None for one that says what images it takes.
       overwrite: replace an artifact that is there.
       progress: told about each step.
 
@@ -99,6 +101,7 @@ def export_model(
       NotEqual: if the enumeration finds a difference; this would be a fault of this library, or a
         backend that does not compute reproducibly.
       ImportError: if a format needs a package that is not installed.
+      CompilerError: if a format needs a compiler that is not installed.
       ValueError: if an argument does not fit, a parameter is not finite, or the network cannot be
         exported.
     """
@@ -122,7 +125,14 @@ def export_model(
     files = {"weights.safetensors": serialise_tensors(packed)}
     for i, name in enumerate(formats):
         progress("Writing formats", i, len(formats))
-        files |= write_format(program, name)
+        files |= write_format(
+            program,
+            name,
+            title=title,
+            class_names=class_names,
+            preprocessing=preprocessing,
+            images=images if data == "given" else None,
+        )
     progress("Writing formats", len(formats), len(formats))
     report = {
         "verdict": proof.verdict,

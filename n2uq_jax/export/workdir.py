@@ -78,6 +78,7 @@ def export_workdir(
         preprocessing=about["preprocessing"],
         class_names=about["class_names"],
         source={"data": settings, "stage": stage},
+        title=f"{contents['config']['model']['name']} on {settings['name']}",
         overwrite=overwrite,
         progress=progress,
         **options,

@@ -2,6 +2,9 @@
 
 import importlib.util
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 
 from n2uq_jax.export.program.program import IntegerProgram
 
@@ -11,6 +14,7 @@ FORMATS = {
     "onnx": ("onnx",),
     "qonnx": ("onnx",),
     "c": (),
+    "html": (),
 }
 """The formats, and the packages that each needs."""
 
@@ -24,6 +28,7 @@ def check_formats(formats: Sequence[str]) -> None:
     Raises:
       ValueError: if a format is unknown, or there is none.
       ImportError: if a package is missing.
+      CompilerError: if there is no compiler that a format needs.
     """
     known = not isinstance(formats, str) and formats and set(formats) <= set(FORMATS)
     if not known:
@@ -36,14 +41,31 @@ def check_formats(formats: Sequence[str]) -> None:
                     f"the format {name} needs the package {package}: "
                     "pip install 'n2uq_jax[export]'."
                 )
+    if "html" in formats:
+        from n2uq_jax.export.formats.c.webassembly import check_webassembly
+
+        check_webassembly()
 
 
-def write_format(program: IntegerProgram, name: str) -> dict[str, bytes]:
+def write_format(
+    program: IntegerProgram,
+    name: str,
+    *,
+    title: str | None = None,
+    class_names: Sequence[str] | None = None,
+    preprocessing: dict[str, Any] | None = None,
+    images: np.ndarray | None = None,
+) -> dict[str, bytes]:
     """Converts a program to one of :data:`FORMATS`.
 
     Args:
       program: the integer program.
       name: of the format.
+      title: of a page.
+      class_names: as in :func:`~n2uq_jax.export.exported.export_model`; for a page, as all that
+        follow.
+      preprocessing: as there.
+      images: as there, but no noise.
 
     Returns:
       Contents by file name.
@@ -61,6 +83,17 @@ def write_format(program: IntegerProgram, name: str) -> dict[str, bytes]:
         from n2uq_jax.export.formats.c import to_c
 
         return to_c(program)
+    if name == "html":
+        from n2uq_jax.export.formats.html import to_html
+
+        page = to_html(
+            program,
+            title=title,
+            class_names=class_names,
+            preprocessing=preprocessing,
+            images=images,
+        )
+        return {"model.html": page}
     from n2uq_jax.export.formats.qonnx import to_qonnx
 
     return {"model.qonnx.onnx": to_qonnx(program)}

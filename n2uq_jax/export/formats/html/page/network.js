@@ -5,7 +5,7 @@ class Network {
    * @param {WebAssembly.Module} module with model_run and model_workspace_size.
    * @param {{height: number, width: number, channels: number, classes: number,
    *          layers: {name: string, height: number, width: number, channels: number,
-   *                   pitch: number, offset: number}[]}} about
+   *                   element: string, pitch: number, offset: number}[]}} about
    */
   constructor(module, about) {
     this.about = about;
@@ -36,13 +36,14 @@ class Network {
   /**
    * The codes of a layer in the last run.
    * @param {number} index of the layer.
-   * @returns {Uint8Array} as (height, width, channels).
+   * @returns {Int16Array} as (height, width, channels).
    */
   codes(index) {
-    const { height, width, channels, pitch, offset } = this.about.layers[index];
+    const { height, width, channels, pitch, offset, element } = this.about.layers[index];
     const pixels = height * width;
-    const stored = new Uint8Array(this.exports.memory.buffer, this.workspace + offset);
-    const codes = new Uint8Array(pixels * channels);
+    const Elements = { U8: Uint8Array, I16: Int16Array, I32: Int32Array }[element];
+    const stored = new Elements(this.exports.memory.buffer, this.workspace + offset, pixels * pitch);
+    const codes = new Int16Array(pixels * channels);
     for (let pixel = 0; pixel < pixels; pixel++) {
       const start = pixel * pitch;
       codes.set(stored.subarray(start, start + channels), pixel * channels);

@@ -1,8 +1,10 @@
 import importlib.util
+import shutil
 
 import pytest
 
 from n2uq_jax.export.formats import FORMATS, check_formats, write_format
+from n2uq_jax.export.formats.c.compile import CompilerError
 
 
 @pytest.mark.parametrize("formats", [[], ["tflite"], ["onnx", "tflite"], "onnx", ()])
@@ -17,7 +19,13 @@ def test_missing_packages_are_named(monkeypatch):
         check_formats(["stablehlo"])
 
 
+def test_missing_compilers_are_named(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda command: None)
+    with pytest.raises(CompilerError, match=r"format html .* apt-get install clang lld"):
+        check_formats(["stablehlo", "html"])
+
+
 def test_a_format_is_a_file(program):
-    check_formats(list(FORMATS))
+    check_formats([name for name in FORMATS if name != "html"])
     (name,) = write_format(program, "onnx")
     assert name == "model.onnx"

@@ -37,15 +37,16 @@ def ink_box(images: np.ndarray) -> tuple[int, int, int, int] | None:
     ground = background(images)
     if ground is None:
         return None
-    ink = (images if ground == "dark" else 255 - images)[..., 0] > INK
+    ink: np.ndarray = (images if ground == "dark" else 255 - images)[..., 0] > INK
     ink = ink[ink.any((1, 2))]
     if not len(ink):
         return None
-    rows, columns = ink.any(2), ink.any(1)
-    ends = [
-        end
-        for taken in (rows, columns)
-        for end in (taken.argmax(1), taken.shape[1] - taken[:, ::-1].argmax(1))
-    ]
-    top, bottom, left, right = (round(float(np.median(end))) for end in ends)
+    top, bottom = _ends(np.any(ink, axis=2))
+    left, right = _ends(np.any(ink, axis=1))
     return top, left, bottom, right
+
+
+def _ends(taken: np.ndarray) -> tuple[int, int]:
+    """Returns the medians of the first taken place and of the one after the last."""
+    first, last = taken.argmax(1), taken.shape[1] - taken[:, ::-1].argmax(1)
+    return round(float(np.median(first))), round(float(np.median(last)))

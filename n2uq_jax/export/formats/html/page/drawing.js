@@ -79,9 +79,10 @@ class Drawing {
   /* A point beside the one painted before continues its stroke. */
   paintAtCursor() {
     const point = { x: (this.cursor.x + 0.5) / this.cells, y: (this.cursor.y + 0.5) / this.cells };
-    const near = (other) => Math.hypot(other.x - point.x, other.y - point.y) < 1.5 / this.cells;
-    const last = this.strokes.at(-1);
-    if (last && near(last.at(-1))) last.push(point);
+    const last = this.strokes.at(-1), before = last?.at(-1) ?? { x: -1, y: -1 };
+    const distance = Math.hypot(before.x - point.x, before.y - point.y) * this.cells;
+    if (distance === 0) return;
+    if (distance < 1.5) last.push(point);
     else this.strokes.push([point]);
   }
 

@@ -7,6 +7,7 @@ class Result {
   constructor(about) {
     this.about = about;
     this.verdict = document.getElementById("verdict");
+    this.glance = document.getElementById("glance");
     this.announcement = document.getElementById("announcement");
     this.list = document.getElementById("bars");
     this.ranked = about.classes > MOST_BARS;
@@ -25,6 +26,7 @@ class Result {
 
   clear() {
     this.verdict.replaceChildren("Nothing to see yet.");
+    this.glance.textContent = "";
     this.rows.forEach((row, i) => this.fill(row, this.about.classNames[i], 0, false, "–"));
     this.announce("");
   }
@@ -44,6 +46,8 @@ class Result {
       labelled("strong", "", classNames[best]),
       labelled("span", "share", percent(shares[best])),
     );
+    this.glance.textContent = classNames[best];
+    this.glance.classList.toggle("short", classNames[best].length < 3);
     this.announce(`${classNames[best]}, ${percent(shares[best])}`);
   }
 

@@ -2,11 +2,12 @@
 
     python benchmarks/integer_only.py proof --model resnet18 --bits 2
     python benchmarks/integer_only.py runtimes --model resnet18 --bits 2 --images 32
+    python benchmarks/integer_only.py native --model resnet18 --bits 1 2 3 4 w2a4 --images 2
     python benchmarks/integer_only.py flags --model resnet18 --bits 2
     python benchmarks/integer_only.py stream_bits --workdir runs/digits_w2a2
     python benchmarks/integer_only.py bytes
 
-Each prints a table; the last lines of `flags` and `runtimes` count what differs.
+Each prints a table; the last columns of `native` and `runtimes` count what differs.
 """
 
 import argparse
@@ -44,9 +45,18 @@ FLAGS = [
 STREAM_BITS = (16, 12, 10, 8)
 
 
-def network(name: str, bits: int, size: int) -> nnx.Module:
-    """Returns an integer-only network with unkind parameters, its grids set on noise."""
-    model = n2uq.models.create(name, w_bits=bits, a_bits=bits, integer_only=True, rngs=nnx.Rngs(0))
+def network(name: str, bits: int | str, size: int) -> nnx.Module:
+    """Returns an integer-only network with unkind parameters, its grids set on noise.
+
+    Args:
+      name: of the architecture.
+      bits: of weights and activations; or of each, as ``"w2a4"``.
+      size: height and width of the noise.
+    """
+    w_bits, a_bits = str(bits)[1:].split("a") if "a" in str(bits) else (bits, bits)
+    model = n2uq.models.create(
+        name, w_bits=int(w_bits), a_bits=int(a_bits), integer_only=True, rngs=nnx.Rngs(0)
+    )
     make_unkind(model, np.random.default_rng(0))
     set_grids(model, [pixels(16, size)])
     model.eval()
@@ -116,6 +126,56 @@ def compare_runtimes(arguments: argparse.Namespace) -> None:
                 codes = sum(np.size(v) for v in expected.values())
                 differing = int((np.asarray(got_logits) != np.asarray(logits)).sum())
                 print_row(name, bits, runtime, f"{codes:,}", wrong, f"{logits.size:,}", differing)
+
+
+def compare_native(arguments: argparse.Namespace) -> None:
+    """Compares codes and logits of the C program, with each kernel forced in turn, with XLA's."""
+    print_header(
+        *("network", "bits", "pixels", "kernel", "codes", "codes differ"),
+        *("logits", "logits differ", "largest code"),
+    )
+    for workdir in arguments.workdir or ():
+        model = n2uq.load(workdir, stage="integer")
+        config = read_workdir(workdir)["config"]
+        batch = next(iter(data.eval_batches(open_dataset(config["data"]), arguments.images)))
+        bits = f"w{config['model']['w_bits']}a{config['model']['a_bits']}"
+        print_native(Path(workdir).name, bits, model, batch["image"], arguments.emulated)
+    for name in arguments.model:
+        for bits in arguments.bits:
+            images = pixels(arguments.images, arguments.size)
+            model = network(name, bits, arguments.size)
+            print_native(name, bits, model, images, arguments.emulated)
+
+
+EMULATED = ("-DN2UQ_EMULATED", "-DSIMDE_NO_NATIVE", "-Wno-psabi")
+"""SIMDe computes the instructions that this processor has not, and those that it has."""
+
+
+def print_native(name: str, bits: str, model: nnx.Module, images: np.ndarray, emulated: bool):
+    """Prints a line for each kernel that runs here, or in emulation."""
+    from n2uq_jax.export.formats.c import generate, lower
+    from n2uq_jax.export.formats.c.engine import NativeProgram
+
+    program = build_program(model, images.shape[1:])
+    expected_logits, expected = jax.tree.map(np.asarray, program.codes(images))
+    layers = lower(program)
+    source = generate(layers, kept=layers.codes.values())
+    flags = EMULATED if emulated else ()
+    for kernel in NativeProgram(source, flags=flags).kernels:
+        native = NativeProgram(source, kernel=kernel, flags=flags)
+        logits = native.logits(images)
+        wrong = codes = largest = 0
+        for image, *wanted in zip(images, *expected.values(), strict=True):
+            tensors = native.tensors(image)
+            for quantizer, want in zip(expected, wanted, strict=True):
+                got = tensors[layers.codes[quantizer]].reshape(want.shape)
+                wrong += int((got != want).sum())
+                codes += want.size
+                largest = max(largest, int(got.max()))
+        print_row(
+            *(name, bits, images.shape[1], kernel, f"{codes:,}", wrong, f"{logits.size:,}"),
+            *(int((logits != expected_logits).sum()), largest),
+        )
 
 
 def compare_flags(arguments: argparse.Namespace) -> None:
@@ -255,6 +315,14 @@ def main():
         verb.add_argument("--images", type=int, default=images)
         verb.add_argument("--size", type=int, default=64, help="height and width of the images")
         verb.set_defaults(run=function)
+    verb = verbs.add_parser("native", help=compare_native.__doc__.split("\n")[0])
+    verb.add_argument("--model", nargs="*", choices=NETWORKS, default=NETWORKS)
+    verb.add_argument("--bits", nargs="+", default=["1", "2", "3", "4", "w2a4"])
+    verb.add_argument("--images", type=int, default=2)
+    verb.add_argument("--size", type=int, default=64, help="height and width of the images")
+    verb.add_argument("--workdir", nargs="*", help="trained networks with a stage integer, too")
+    verb.add_argument("--emulated", action="store_true", help="kernels for other processors")
+    verb.set_defaults(run=compare_native)
     verb = verbs.add_parser("stream_bits", help=compare_stream_bits.__doc__.split("\n")[0])
     verb.add_argument("--workdir", required=True)
     verb.add_argument("--stage", default="quantized", help="in the paper's form")

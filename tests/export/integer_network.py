@@ -13,11 +13,11 @@ SHAPE = (6, 6, 3)
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
 
-def parameters(seed=0):
+def parameters(seed=0, channels=3, classes=5):
     """Returns float parameters of the blocks, and integer ones of stem and head."""
     rng = np.random.default_rng(seed)
     stem = {
-        "kernel": rng.integers(-127, 128, (3, 3, 3, 8)).astype(np.int8),
+        "kernel": rng.integers(-127, 128, (3, 3, channels, 8)).astype(np.int8),
         "multiplier": rng.integers(-60, 60, 8).astype(np.int32),
         "offset": rng.integers(-9999, 9999, 8).astype(np.int32),
     }
@@ -30,8 +30,8 @@ def parameters(seed=0):
         "gain": rng.normal(0, 1, 8).astype(np.float32),
     }
     head = {
-        "kernel": rng.integers(-127, 128, (8, 5)).astype(np.int8),
-        "bias": rng.integers(-999, 999, 5).astype(np.int32),
+        "kernel": rng.integers(-127, 128, (8, classes)).astype(np.int8),
+        "bias": rng.integers(-999, 999, classes).astype(np.int32),
         "start": np.float32(-0.5),
         "intervals": np.full(3, 0.5, np.float32),
     }

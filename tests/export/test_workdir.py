@@ -1,6 +1,7 @@
 import contextlib
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from n2uq_jax.export.workdir import evaluate_artifact, export_workdir
 from n2uq_jax.interop import save_n2uq_state_dict
 from n2uq_jax.training.convert import convert
 from n2uq_jax.training.evaluation import evaluate_workdir
+from tests.export import integer_network
 from tests.export.networks import make_unkind
 
 
@@ -81,6 +83,63 @@ def test_predict_reads_image_files(artifact, tmp_path):
     assert [name for name, _ in small] == names
     odds = np.exp(logits - logits.max())
     assert small[0][1] == pytest.approx(odds.max() / odds.sum(), rel=1e-4)
+
+
+@pytest.fixture(scope="module")
+def integer_artifact(tmp_path_factory):
+    """A network of integers that reads scikit-learn's digits, with its C program."""
+    out = tmp_path_factory.mktemp("artifacts") / "integers"
+    digits = data.load("digits")
+    n2uq.export_model(
+        (integer_network.network, integer_network.parameters(channels=1, classes=10)),
+        out,
+        image_shape=(8, 8, 1),
+        images=np.stack([digits.evaluation[i]["image"] for i in range(4)]),
+        formats=("stablehlo", "c"),
+        preprocessing={"resize": [8, 8], "channels": "grey", "mean": [0.0], "std": [1.0]},
+        source={
+            "data": {
+                "name": "digits",
+                "dir": None,
+                "image_size": None,
+                "crop_padding": None,
+                "flip": None,
+            }
+        },
+    )
+    return str(out)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+def test_commands_with_the_c_engine_print_what_they_do_in_xla(
+    integer_artifact, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    image = tmp_path / "digit.png"
+    Image.fromarray(data.load("digits").evaluation[3]["image"][..., 0]).save(image)
+    for words in (["evaluate"], ["predict", str(image)]):
+        printed = []
+        for engine in ("xla", "c"):
+            assert run([*words, f"--artifact={integer_artifact}", f"--engine={engine}"]) == 0
+            printed.append(capsys.readouterr().out)
+        assert printed[0] == printed[1] != ""
+    assert list(tmp_path.glob("n2uq_jax/model-*.so")) != []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variable", ["CC", "PATH"])
+def test_the_c_engine_without_a_compiler_says_what_to_install(
+    variable, integer_artifact, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setenv(variable, str(tmp_path / "nowhere"))
+    assert run(["evaluate", f"--artifact={integer_artifact}", "--engine=c"]) == 2
+    error = capsys.readouterr().err
+    assert "apt-get install gcc" in error
+    assert "environment variable CC" in error
+    assert error.count("\n") == 1
 
 
 def test_predict_says_what_is_wrong(artifact, tmp_path):

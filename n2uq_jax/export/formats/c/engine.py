@@ -8,6 +8,9 @@ import numpy as np
 
 from n2uq_jax.export.formats.c.compile import shared_library
 from n2uq_jax.export.formats.c.generate import Source
+from n2uq_jax.export.formats.c.plan import ALIGNMENT
+
+_DTYPES = {"U8": np.uint8, "I16": np.int16, "I32": np.int32}
 
 
 class _Options(ctypes.Structure):
@@ -38,6 +41,7 @@ class NativeProgram:
       classes: the number of logits.
       scale: of the integer logits.
       kernels: those that this processor has, the fastest first.
+      stored: where tensors lie in the workspace of an image.
 
     Raises:
       CompilerError: if there is no compiler.
@@ -57,6 +61,7 @@ class NativeProgram:
             raise ValueError(f"threads must be at least 1, got {threads}.")
         self.threads = threads
         self.kernel = kernel
+        self.stored = source.stored
         about = dict(re.findall(rf"^#define {prefix.upper()}_(\w+) (\S+)$", source.header, re.M))
         height, width, channels = (int(about[key]) for key in ("HEIGHT", "WIDTH", "CHANNELS"))
         self.image_shape = (height, width, channels)
@@ -96,6 +101,30 @@ class NativeProgram:
           TypeError: if ``images`` are not uint8.
           ValueError: if they have another shape.
         """
+        return self._computed(images)[0]
+
+    def tensors(self, image: np.ndarray) -> dict[str, np.ndarray]:
+        """Computes the tensors that the program was generated to keep.
+
+        Args:
+          image: uint8, shape ``image_shape``.
+
+        Returns:
+          Integers of shape ``(height, width, channels)`` by name. Others that the source names may
+          have been overwritten.
+        """
+        _, workspace = self._computed(np.asarray(image)[None])
+        workspace = workspace[-workspace.ctypes.data % ALIGNMENT :]
+        found = {}
+        for name, stored in self.stored.items():
+            if stored.offset is not None:
+                height, width, channels = stored.tensor.shape
+                shape = (height, width, stored.pitch)
+                laid = np.ndarray(shape, _DTYPES[stored.element], workspace, stored.offset)
+                found[name] = laid[:, :, :channels]
+        return found
+
+    def _computed(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         images = np.asarray(images)
         if images.dtype != np.uint8:
             raise TypeError(f"images must be uint8, 0..255, got {images.dtype}.")
@@ -113,7 +142,7 @@ class NativeProgram:
             workspace.ctypes.data_as(ctypes.c_void_p),
         )
         assert status == 0, status
-        return logits
+        return logits, workspace
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         """Computes logits in the network's own unit: float32, shape ``(batch, classes)``."""

@@ -7,6 +7,7 @@ import pytest
 from n2uq_jax.export.formats.c.engine import NativeProgram
 from n2uq_jax.export.formats.c.generate import generate
 from n2uq_jax.export.formats.c.interpreter import interpret
+from n2uq_jax.export.formats.c.layers import Threshold
 from tests.export.formats.c.networks import CLASSES
 from tests.export.formats.c.programs import every_layer
 
@@ -61,6 +62,17 @@ def test_threads_are_as_many_as_cores_unless_told(compiler, small, monkeypatch):
     each = program.workspace_size(1) - 64
     assert program.workspace_size(2) == 2 * each + 64
     assert program.workspace_size(50) == 3 * each + 64
+
+
+def test_kept_tensors_are_those_of_the_interpreter(compiler):
+    build, output = every_layer(0)
+    network = build.network(output)
+    kept = [layer.output for layer in network.layers if isinstance(layer, Threshold)]
+    program = NativeProgram(generate(network, kept=kept), flags=FAST)
+    (image,) = build.images(1)
+    expected, found = interpret(network, image[None]), program.tensors(image)
+    for name in (*kept, output):
+        np.testing.assert_array_equal(found[name], expected[name][0], err_msg=name)
 
 
 def test_logits_are_scaled_in_float32(compiler, small):

@@ -3,6 +3,7 @@ import json
 import subprocess
 import sys
 import types
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -113,3 +114,18 @@ def test_dir_has_nothing_but_the_library():
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="module 'n2uq_jax' has no attribute 'quantise'"):
         _ = n2uq.quantise
+
+
+@pytest.mark.extra
+def test_a_wheel_holds_every_file_of_the_package(tmp_path):
+    pytest.importorskip("hatchling")
+    root = Path(n2uq.__file__).parent.parent
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=root, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    files = [p for p in (root / "n2uq_jax").rglob("*") if p.is_file() and p.suffix != ".pyc"]
+    missing = {str(p.relative_to(root)) for p in files} - names
+    assert missing == set()
+    kernels = "n2uq_jax/export/formats/c/kernels"
+    assert {f"{kernels}/{name}" for name in ("run.c", "network.h", "model.c.in")} <= names

@@ -32,7 +32,8 @@ def add_config(parser: argparse.ArgumentParser, default: str) -> None:
 def read_config(name: str, overrides: Sequence[str] = ()) -> "ConfigDict":
     """Reads a configuration.
 
-    Types are those of the file: an override is read as what it replaces.
+    Types are those of the file: an override is read as what it replaces. ``None`` takes the value
+    away from a field that may be without one.
 
     Args:
       name: as for :func:`n2uq_jax.training.config_file.find_config`.
@@ -51,6 +52,7 @@ def read_config(name: str, overrides: Sequence[str] = ()) -> "ConfigDict":
     config = _load(name)
     for override in overrides:
         _check_field(config, override)
+    removed, overrides = _removals(overrides)
     command = ["n2uq", *overrides]
     values = flags.FlagValues()
     try:
@@ -60,7 +62,38 @@ def read_config(name: str, overrides: Sequence[str] = ()) -> "ConfigDict":
         values(command)
     except (flags.Error, ValueError, TypeError) as error:
         raise ValueError(str(error).removeprefix("flag ")) from error
+    for group, _, name in (field.rpartition(".") for field in removed):
+        node = holder.value
+        for key in group.split(".") if group else ():
+            node = node[key]
+        node[name] = None
     return holder.value
+
+
+def _removals(overrides: Sequence[str]) -> tuple[set[str], list[str]]:
+    """Returns the fields whose last override is None and that may be None, and all others' flags.
+
+    The parser of flags knows a field's type alone, so for it None is a string, or no number.
+    """
+    from n2uq_jax.training.config import default_config, stage_config
+
+    stage = stage_config(quantized=False)
+    optional = {name for name, value in _fields(default_config()) if value is None}
+    removed: set[str] = set()
+    kept = []
+    for override in overrides:
+        field, value = _field(override), override.partition("=")[2]
+        may_be_none = field in optional or stage.get(field.rpartition(".")[2], "") is None
+        if value == "None" and may_be_none:
+            removed.add(field)
+        else:
+            removed.discard(field)
+            kept.append(override)
+    return removed, [override for override in kept if _field(override) not in removed]
+
+
+def _field(override: str) -> str:
+    return override.partition("=")[0].partition(".")[2]
 
 
 def _load(name: str) -> "ConfigDict":
@@ -95,8 +128,8 @@ def _check_field(config: "ConfigDict", override: str) -> None:
     from ml_collections import ConfigDict
 
     flag = override.partition("=")[0]
-    path = flag.partition(".")[2]
-    fields = list(_fields(config))
+    path = _field(override)
+    fields = [name for name, _ in _fields(config)]
     node = config
     for key in path.split("."):
         if not isinstance(node, ConfigDict) or key not in node:
@@ -118,4 +151,4 @@ def _fields(config: "ConfigDict", prefix: str = ""):
         if isinstance(value, ConfigDict):
             yield from _fields(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}"
+            yield f"{prefix}{key}", value

@@ -1,5 +1,6 @@
 """All pictures of a run."""
 
+import functools
 import os
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from flax import nnx
 from jax.typing import ArrayLike
 
 from n2uq_jax import nn
+from n2uq_jax.compilation import compile_fast
 
 MAX_SAMPLES = 1_000_000
 """A histogram uses at most about this many values of a quantizer's input."""
@@ -69,7 +71,7 @@ def observe(model: nnx.Module, sample_inputs: ArrayLike) -> dict[str, np.ndarray
     )
     graphdef, state = nnx.split(evaluation)
 
-    @jax.jit
+    @functools.partial(jax.jit, compiler_options=compile_fast())
     def run(state, x):
         calls = nn.quantizer_inputs(nnx.merge(graphdef, state), x)
         return {path: [_thin(call) for call in values] for path, values in calls.items()}

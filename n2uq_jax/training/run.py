@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from n2uq_jax import data
+from n2uq_jax.compilation import construct
 from n2uq_jax.report.size import model_bytes
 from n2uq_jax.training import sharding
 from n2uq_jax.training.checks import check_config, check_fit
@@ -80,7 +82,8 @@ def train(
         trained: dict[str, nnx.Module] = {}
         for name in config.stages:
             settings = config[name]
-            model = make_model(
+            build = functools.partial(
+                make_model,
                 config.model.to_dict(),
                 about,
                 quantized=settings.quantized,
@@ -88,6 +91,7 @@ def train(
                 seed=config.seed,
                 x64=config.x64,
             )
+            model = construct(build)
             initialize(model, settings.init, trained, lambda: range_images(dataset, config))
             teacher = load_teacher(settings, trained, dataset, config)
             checkpoints = Checkpoints(workdir / "checkpoints" / name, keep=config.keep_checkpoints)

@@ -1,6 +1,7 @@
 """The data set and the network that a workdir describes, and its trained network."""
 
 import contextlib
+import functools
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from n2uq_jax import models
+from n2uq_jax.compilation import construct
 from n2uq_jax.data import Dataset
 from n2uq_jax.data import load as load_data
 from n2uq_jax.models.resnet import SMALL_DEPTHS
@@ -130,7 +132,8 @@ def load(
         directory = workdir / "checkpoints" / name
         if not directory.is_dir():
             continue
-        model = make_model(
+        build = functools.partial(
+            make_model,
             config["model"],
             contents["dataset"],
             quantized=config[name]["quantized"],
@@ -138,6 +141,7 @@ def load(
             seed=config["seed"],
             x64=config["x64"],
         )
+        model = construct(build)
         checkpoint = read_checkpoint(directory, {"model": nnx.state(model)}, best=best)
         if checkpoint is not None:
             nnx.update(model, checkpoint.items["model"])

@@ -30,6 +30,22 @@ def test_overrides_have_the_types_of_the_fields():
     assert config.figures is False
 
 
+def test_none_takes_the_value_away_from_a_field_that_may_be_without_one():
+    given = ["--config.quantized.teacher=None", "--config.data.image_size=None"]
+    given += ["--config.float.init=w", "--config.float.init=None"]
+    config = read_config("digits_w2a2", given)
+    assert (config.quantized.teacher, config.data.image_size, config.float.init) == (None,) * 3
+    assert config.quantized.init == "float"
+    given = ["--config.data.crop_padding=None", "--config.data.crop_padding=2"]
+    assert read_config("digits_w2a2", given).data.crop_padding == 2
+
+
+@pytest.mark.parametrize("field", ["batch_size", "quantized.epochs", "model.w_bits"])
+def test_a_field_that_needs_a_value_cannot_be_none(field):
+    with pytest.raises(ValueError, match=f"{field}=None"):
+        read_config("digits_w2a2", [f"--config.{field}=None"])
+
+
 def test_a_bool_needs_no_value():
     changed = read_config("digits_w2a2", ["--config.x64", "--noconfig.figures"])
     assert (changed.x64, changed.figures) == (True, False)

@@ -1,5 +1,6 @@
 """Steps of grids, set from data."""
 
+import functools
 from collections.abc import Iterable
 from typing import Any
 
@@ -7,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from n2uq_jax.compilation import compile_fast
 from n2uq_jax.nn.integer.grid import Grid
 
 
@@ -53,7 +55,7 @@ def set_grids(model: nnx.Module, batches: Iterable[Any]) -> dict[str, float]:
     observed.set_attributes(observing=True, raise_if_not_found=False)
     graphdef, state = nnx.split(observed)
 
-    @jax.jit
+    @functools.partial(jax.jit, compiler_options=compile_fast())
     def measure(state: nnx.State, x: Any) -> dict[str, jax.Array]:
         run = nnx.capture(lambda m, x: m(x), nnx.Intermediate)
         _, captured = run(nnx.merge(graphdef, state), x)

@@ -55,81 +55,81 @@ AVX2 INLINE void store_lookups(const convolution *c, const wide_sums *wide, cons
   }
 }
 
-/* One name for each register: compilers keep arrays of sums in memory, which halves the speed. */
+#define START(p) __m256i low##p = zero, high##p = zero;
+#define CODES(p) const uint8_t *codes##p = inputs[p] + offset;
+#define LOOK_UP(p)                          \
+  row = table_row(codes##p[k]);             \
+  low##p = looked_up(low##p, row, plane0);  \
+  high##p = looked_up(high##p, row, plane1);
+#define WIDEN(p) widen(&wide[p], low##p, 0), widen(&wide[p], high##p, 1), low##p = high##p = zero;
+
 AVX2 static void lookup_two_bits(const convolution *c, const uint8_t *const *weights,
                                  const uint8_t *const *inputs, const int32_t *totals, sums *sums) {
   const __m256i zero = _mm256_setzero_si256(), low_nibbles = _mm256_set1_epi8(15);
   wide_sums wide[LOOKUP_PIXELS];
   for (int32_t p = 0; p < LOOKUP_PIXELS; p++) wide[p].low = wide[p].high = zero;
   const uint8_t *block0 = weights[0], *block1 = weights[1];
-  __m256i low0 = zero, low1 = zero, low2 = zero, low3 = zero;
-  __m256i high0 = zero, high1 = zero, high2 = zero, high3 = zero;
+  EACH_OF_4(START)
   int32_t left = LOOKUPS_A_BYTE;
   for (int32_t t = 0; t < c->taps; t++) {
     ptrdiff_t offset = c->tap_offsets[t] / 4;
-    const uint8_t *codes0 = inputs[0] + offset, *codes1 = inputs[1] + offset;
-    const uint8_t *codes2 = inputs[2] + offset, *codes3 = inputs[3] + offset;
+    EACH_OF_4(CODES)
     for (ptrdiff_t k = 0, steps = c->run / 4; k < steps;) {
       ptrdiff_t end = k + left < steps ? k + left : steps;
       left -= (int32_t)(end - k);
       for (; k < end; k++, block0 += LANES, block1 += LANES) {
-        __m256i planes = two_blocks(block0, block1);
+        __m256i planes = two_blocks(block0, block1), row;
         __m256i plane0 = _mm256_and_si256(planes, low_nibbles);
         __m256i plane1 = _mm256_and_si256(_mm256_srli_epi16(planes, 4), low_nibbles);
-        __m256i row = table_row(codes0[k]);
-        low0 = looked_up(low0, row, plane0);
-        high0 = looked_up(high0, row, plane1);
-        row = table_row(codes1[k]);
-        low1 = looked_up(low1, row, plane0);
-        high1 = looked_up(high1, row, plane1);
-        row = table_row(codes2[k]);
-        low2 = looked_up(low2, row, plane0);
-        high2 = looked_up(high2, row, plane1);
-        row = table_row(codes3[k]);
-        low3 = looked_up(low3, row, plane0);
-        high3 = looked_up(high3, row, plane1);
+        EACH_OF_4(LOOK_UP)
       }
       if (left > 0) continue;
-      widen(&wide[0], low0, 0), widen(&wide[1], low1, 0), widen(&wide[2], low2, 0), widen(&wide[3], low3, 0);
-      widen(&wide[0], high0, 1), widen(&wide[1], high1, 1), widen(&wide[2], high2, 1), widen(&wide[3], high3, 1);
-      low0 = low1 = low2 = low3 = high0 = high1 = high2 = high3 = zero;
+      EACH_OF_4(WIDEN)
       left = LOOKUPS_A_BYTE;
     }
   }
-  widen(&wide[0], low0, 0), widen(&wide[1], low1, 0), widen(&wide[2], low2, 0), widen(&wide[3], low3, 0);
-  widen(&wide[0], high0, 1), widen(&wide[1], high1, 1), widen(&wide[2], high2, 1), widen(&wide[3], high3, 1);
+  EACH_OF_4(WIDEN)
   store_lookups(c, wide, totals, sums);
 }
+
+#undef START
+#undef LOOK_UP
+#undef WIDEN
+#define START(p) __m256i sum##p = zero;
+#define LOOK_UP(p) sum##p = looked_up(sum##p, table_row(codes##p[k]), plane);
+#define WIDEN(p) widen(&wide[p], sum##p, 0), sum##p = zero;
 
 AVX2 static void lookup_one_bit(const convolution *c, const uint8_t *const *weights,
                                 const uint8_t *const *inputs, const int32_t *totals, sums *sums) {
   const __m256i zero = _mm256_setzero_si256(), low_nibbles = _mm256_set1_epi8(15);
   wide_sums wide[LOOKUP_PIXELS];
   for (int32_t p = 0; p < LOOKUP_PIXELS; p++) wide[p].low = wide[p].high = zero;
-  __m256i sum0 = zero, sum1 = zero, sum2 = zero, sum3 = zero;
+  EACH_OF_4(START)
   int32_t left = LOOKUPS_A_BYTE;
   size_t step = 0;
   for (int32_t t = 0; t < c->taps; t++) {
     ptrdiff_t offset = c->tap_offsets[t] / 4;
+    EACH_OF_4(CODES)
     for (ptrdiff_t k = 0; k < c->run / 4; k++, step++) {
       size_t at = step / 2 * LANES;
       /* Two steps share the bytes. */
       __m128i shift = _mm_cvtsi32_si128((int)(step % 2 * 4));
       __m256i bytes = two_blocks(weights[0] + at, weights[1] + at);
       __m256i plane = _mm256_and_si256(_mm256_srl_epi16(bytes, shift), low_nibbles);
-      sum0 = looked_up(sum0, table_row(inputs[0][offset + k]), plane);
-      sum1 = looked_up(sum1, table_row(inputs[1][offset + k]), plane);
-      sum2 = looked_up(sum2, table_row(inputs[2][offset + k]), plane);
-      sum3 = looked_up(sum3, table_row(inputs[3][offset + k]), plane);
+      EACH_OF_4(LOOK_UP)
       if (--left > 0) continue;
-      widen(&wide[0], sum0, 0), widen(&wide[1], sum1, 0), widen(&wide[2], sum2, 0), widen(&wide[3], sum3, 0);
-      sum0 = sum1 = sum2 = sum3 = zero;
+      EACH_OF_4(WIDEN)
       left = LOOKUPS_A_BYTE;
     }
   }
-  widen(&wide[0], sum0, 0), widen(&wide[1], sum1, 0), widen(&wide[2], sum2, 0), widen(&wide[3], sum3, 0);
+  EACH_OF_4(WIDEN)
   store_lookups(c, wide, totals, sums);
 }
+
+#undef START
+#undef CODES
+#undef LOOK_UP
+#undef WIDEN
 
 AVX2 static void avx2_lookup(const convolution *c, const uint8_t *const *weights,
                              const uint8_t *const *inputs, const int32_t *totals, sums *sums) {
@@ -233,56 +233,62 @@ AVX2 INLINE __m256i dotted(__m256i sum, __m256i inputs, __m256i weights) {
   return _mm256_add_epi16(sum, _mm256_maddubs_epi16(inputs, weights));
 }
 
-/* Adds pairs of 16-bit sums to eight channels. */
-AVX2 INLINE void add_pairs(__m256i pairs, int32_t *to) {
-  __m256i sum = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
-  __m256i *vector = (__m256i *)(void *)to;
-  _mm256_storeu_si256(vector, _mm256_add_epi32(_mm256_loadu_si256(vector), sum));
+AVX2 INLINE __m256i dotted_shorts(__m256i sum, __m256i inputs, __m256i weights) {
+  return _mm256_add_epi32(sum, _mm256_madd_epi16(inputs, weights));
 }
+
+/* Adds to sums in 32 bits those of 16 channels in 32, or in pairs of 16. */
+AVX2 INLINE void add_lanes(int shorts, __m256i low, __m256i high, int32_t *to) {
+  const __m256i one = _mm256_set1_epi16(1);
+  lanes16 sum = get(to);
+  sum.low = _mm256_add_epi32(sum.low, shorts ? low : _mm256_madd_epi16(low, one));
+  sum.high = _mm256_add_epi32(sum.high, shorts ? high : _mm256_madd_epi16(high, one));
+  put(to, sum);
+}
+
+#define START(p) __m256i low##p = zero, high##p = zero;
+#define INPUTS(p) const uint8_t *x##p = inputs[p] + offset;
+#define DOT(p)                                                                       \
+  x = four_inputs(x##p + 4 * k);                                                     \
+  low##p = shorts ? dotted_shorts(low##p, x, first) : dotted(low##p, x, first);      \
+  high##p = shorts ? dotted_shorts(high##p, x, second) : dotted(high##p, x, second);
+#define ADD_UP(p) add_lanes(shorts, low##p, high##p, (*sums)[0][p]), low##p = high##p = zero;
+
+/* Products of four bytes, or of two 16-bit integers, a step; their sums may stay in registers for
+   `most` steps. */
+AVX2 INLINE void dot_products(const convolution *c, int shorts, int32_t most, const uint8_t *block,
+                              const uint8_t *const *inputs, sums *sums) {
+  const __m256i zero = _mm256_setzero_si256();
+  for (int32_t p = 0; p < DOT_PIXELS; p++) put((*sums)[0][p], (lanes16){zero, zero});
+  EACH_OF_6(START)
+  int32_t left = most;
+  for (int32_t t = 0; t < c->taps; t++) {
+    ptrdiff_t offset = (shorts ? 2 : 1) * (ptrdiff_t)c->tap_offsets[t];
+    EACH_OF_6(INPUTS)
+    for (ptrdiff_t k = 0, steps = c->run / (shorts ? 2 : 4); k < steps;) {
+      ptrdiff_t end = k + left < steps ? k + left : steps;
+      left -= (int32_t)(end - k);
+      for (; k < end; k++, block += 4 * LANES) {
+        __m256i first = _mm256_loadu_si256((const __m256i *)(const void *)block), x;
+        __m256i second = _mm256_loadu_si256((const __m256i *)(const void *)(block + 32));
+        EACH_OF_6(DOT)
+      }
+      if (left > 0 && (k < steps || t + 1 < c->taps)) continue;
+      EACH_OF_6(ADD_UP)
+      left = most;
+    }
+  }
+}
+
+#undef START
+#undef INPUTS
+#undef DOT
+#undef ADD_UP
 
 AVX2 static void avx2_bytes(const convolution *c, const uint8_t *const *weights,
                             const uint8_t *const *inputs, const int32_t *totals, sums *sums) {
   (void)totals;
-  const __m256i zero = _mm256_setzero_si256();
-  for (int32_t p = 0; p < DOT_PIXELS; p++) put((*sums)[0][p], (lanes16){zero, zero});
-  __m256i low0 = zero, low1 = zero, low2 = zero, low3 = zero, low4 = zero, low5 = zero;
-  __m256i high0 = zero, high1 = zero, high2 = zero, high3 = zero, high4 = zero, high5 = zero;
-  const uint8_t *block = weights[0];
-  int32_t most = steps_in_16_bits(c), left = most;
-  for (int32_t t = 0; t < c->taps; t++) {
-    ptrdiff_t offset = c->tap_offsets[t];
-    const uint8_t *x0 = inputs[0] + offset, *x1 = inputs[1] + offset, *x2 = inputs[2] + offset;
-    const uint8_t *x3 = inputs[3] + offset, *x4 = inputs[4] + offset, *x5 = inputs[5] + offset;
-    for (ptrdiff_t k = 0, steps = c->run / 4; k < steps;) {
-      ptrdiff_t end = k + left < steps ? k + left : steps;
-      left -= (int32_t)(end - k);
-      for (; k < end; k++, block += 4 * LANES) {
-        __m256i first = _mm256_loadu_si256((const __m256i *)(const void *)block);
-        __m256i second = _mm256_loadu_si256((const __m256i *)(const void *)(block + 32));
-        __m256i x = four_inputs(x0 + 4 * k);
-        low0 = dotted(low0, x, first), high0 = dotted(high0, x, second);
-        x = four_inputs(x1 + 4 * k);
-        low1 = dotted(low1, x, first), high1 = dotted(high1, x, second);
-        x = four_inputs(x2 + 4 * k);
-        low2 = dotted(low2, x, first), high2 = dotted(high2, x, second);
-        x = four_inputs(x3 + 4 * k);
-        low3 = dotted(low3, x, first), high3 = dotted(high3, x, second);
-        x = four_inputs(x4 + 4 * k);
-        low4 = dotted(low4, x, first), high4 = dotted(high4, x, second);
-        x = four_inputs(x5 + 4 * k);
-        low5 = dotted(low5, x, first), high5 = dotted(high5, x, second);
-      }
-      if (left > 0 && (k < steps || t + 1 < c->taps)) continue;
-      add_pairs(low0, (*sums)[0][0]), add_pairs(high0, (*sums)[0][0] + 8);
-      add_pairs(low1, (*sums)[0][1]), add_pairs(high1, (*sums)[0][1] + 8);
-      add_pairs(low2, (*sums)[0][2]), add_pairs(high2, (*sums)[0][2] + 8);
-      add_pairs(low3, (*sums)[0][3]), add_pairs(high3, (*sums)[0][3] + 8);
-      add_pairs(low4, (*sums)[0][4]), add_pairs(high4, (*sums)[0][4] + 8);
-      add_pairs(low5, (*sums)[0][5]), add_pairs(high5, (*sums)[0][5] + 8);
-      low0 = low1 = low2 = low3 = low4 = low5 = high0 = high1 = high2 = high3 = high4 = high5 = zero;
-      left = most;
-    }
-  }
+  dot_products(c, 0, steps_in_16_bits(c), weights[0], inputs, sums);
 }
 
 /* Dot products of 16-bit integers, for 8-bit inputs and weights, pixels, and signed codes. */
@@ -311,45 +317,10 @@ AVX2 static void avx2_pack_shorts(const convolution *c, const void *from, int32_
   pack_row(c, SHORTS, from, row, packed);
 }
 
-AVX2 INLINE __m256i dotted_shorts(__m256i sum, __m256i inputs, __m256i weights) {
-  return _mm256_add_epi32(sum, _mm256_madd_epi16(inputs, weights));
-}
-
 AVX2 static void avx2_shorts(const convolution *c, const uint8_t *const *weights,
                              const uint8_t *const *inputs, const int32_t *totals, sums *sums) {
   (void)totals;
-  const __m256i zero = _mm256_setzero_si256();
-  __m256i low0 = zero, low1 = zero, low2 = zero, low3 = zero, low4 = zero, low5 = zero;
-  __m256i high0 = zero, high1 = zero, high2 = zero, high3 = zero, high4 = zero, high5 = zero;
-  const uint8_t *block = weights[0];
-  for (int32_t t = 0; t < c->taps; t++) {
-    ptrdiff_t offset = 2 * (ptrdiff_t)c->tap_offsets[t];
-    const uint8_t *x0 = inputs[0] + offset, *x1 = inputs[1] + offset, *x2 = inputs[2] + offset;
-    const uint8_t *x3 = inputs[3] + offset, *x4 = inputs[4] + offset, *x5 = inputs[5] + offset;
-    for (ptrdiff_t k = 0; k < 2 * (ptrdiff_t)c->run; k += 4, block += 4 * LANES) {
-      __m256i first = _mm256_loadu_si256((const __m256i *)(const void *)block);
-      __m256i second = _mm256_loadu_si256((const __m256i *)(const void *)(block + 32));
-      __m256i x = four_inputs(x0 + k);
-      low0 = dotted_shorts(low0, x, first), high0 = dotted_shorts(high0, x, second);
-      x = four_inputs(x1 + k);
-      low1 = dotted_shorts(low1, x, first), high1 = dotted_shorts(high1, x, second);
-      x = four_inputs(x2 + k);
-      low2 = dotted_shorts(low2, x, first), high2 = dotted_shorts(high2, x, second);
-      x = four_inputs(x3 + k);
-      low3 = dotted_shorts(low3, x, first), high3 = dotted_shorts(high3, x, second);
-      x = four_inputs(x4 + k);
-      low4 = dotted_shorts(low4, x, first), high4 = dotted_shorts(high4, x, second);
-      x = four_inputs(x5 + k);
-      low5 = dotted_shorts(low5, x, first), high5 = dotted_shorts(high5, x, second);
-    }
-  }
-  __m256i *to = (__m256i *)(void *)(*sums)[0];
-  _mm256_storeu_si256(to, low0), _mm256_storeu_si256(to + 1, high0);
-  _mm256_storeu_si256(to + 2, low1), _mm256_storeu_si256(to + 3, high1);
-  _mm256_storeu_si256(to + 4, low2), _mm256_storeu_si256(to + 5, high2);
-  _mm256_storeu_si256(to + 6, low3), _mm256_storeu_si256(to + 7, high3);
-  _mm256_storeu_si256(to + 8, low4), _mm256_storeu_si256(to + 9, high4);
-  _mm256_storeu_si256(to + 10, low5), _mm256_storeu_si256(to + 11, high5);
+  dot_products(c, 1, INT32_MAX, weights[0], inputs, sums);
 }
 
 /* Depthwise: each lane has an input of its own, and the weights' rows are taps. */

@@ -75,48 +75,43 @@ VBMI INLINE void store_threes(const convolution *c, const vbmi_sums *wide, int32
     }
 }
 
+#define START(p) __m512i sum##p = zero;
+#define CODES(p) const uint8_t *codes##p = inputs[p] + offset;
+#define LOOK_UP(p) sum##p = looked_up_threes(sum##p, codes##p[k], three);
+#define WIDEN(p) widen_threes(&wide[p], sum##p), sum##p = zero;
+
 VBMI static void vbmi_lookup(const convolution *c, const uint8_t *const *weights,
                              const uint8_t *const *inputs, const int32_t *totals, sums *sums) {
   const __m512i zero = _mm512_setzero_si512();
   vbmi_sums wide[8];
   for (int32_t p = 0; p < 8; p++) wide[p].low = wide[p].high = zero;
-  __m512i sum0 = zero, sum1 = zero, sum2 = zero, sum3 = zero;
-  __m512i sum4 = zero, sum5 = zero, sum6 = zero, sum7 = zero;
+  EACH_OF_8(START)
   const uint8_t *triples = weights[0];
   int32_t left = TRIPLES_A_BYTE;
   /* A tap's offset is a number of whole pixels. */
   ptrdiff_t pixel_triples = (c->pitch + 2) / 3;
   for (int32_t t = 0; t < c->taps; t++) {
     ptrdiff_t offset = c->tap_offsets[t] / c->pitch * pixel_triples;
-    const uint8_t *codes0 = inputs[0] + offset, *codes1 = inputs[1] + offset;
-    const uint8_t *codes2 = inputs[2] + offset, *codes3 = inputs[3] + offset;
-    const uint8_t *codes4 = inputs[4] + offset, *codes5 = inputs[5] + offset;
-    const uint8_t *codes6 = inputs[6] + offset, *codes7 = inputs[7] + offset;
+    EACH_OF_8(CODES)
     for (ptrdiff_t k = 0, steps = c->run / c->pitch * pixel_triples; k < steps;) {
       ptrdiff_t end = k + left < steps ? k + left : steps;
       left -= (int32_t)(end - k);
       for (; k < end; k++, triples += 4 * LANES) {
         __m512i three = _mm512_loadu_si512(triples);
-        sum0 = looked_up_threes(sum0, codes0[k], three);
-        sum1 = looked_up_threes(sum1, codes1[k], three);
-        sum2 = looked_up_threes(sum2, codes2[k], three);
-        sum3 = looked_up_threes(sum3, codes3[k], three);
-        sum4 = looked_up_threes(sum4, codes4[k], three);
-        sum5 = looked_up_threes(sum5, codes5[k], three);
-        sum6 = looked_up_threes(sum6, codes6[k], three);
-        sum7 = looked_up_threes(sum7, codes7[k], three);
+        EACH_OF_8(LOOK_UP)
       }
       if (left > 0 && (k < steps || t + 1 < c->taps)) continue;
-      widen_threes(&wide[0], sum0), widen_threes(&wide[1], sum1);
-      widen_threes(&wide[2], sum2), widen_threes(&wide[3], sum3);
-      widen_threes(&wide[4], sum4), widen_threes(&wide[5], sum5);
-      widen_threes(&wide[6], sum6), widen_threes(&wide[7], sum7);
-      sum0 = sum1 = sum2 = sum3 = sum4 = sum5 = sum6 = sum7 = zero;
+      EACH_OF_8(WIDEN)
       left = TRIPLES_A_BYTE;
     }
   }
   for (int32_t p = 0; p < 8; p++) store_threes(c, &wide[p], totals[p], p, sums);
 }
+
+#undef START
+#undef CODES
+#undef LOOK_UP
+#undef WIDEN
 
 /* Dot products of bytes: vpdpbusd adds four products to each of 16 channels. */
 static int vnni_suits(const convolution *c) { return !c->depthwise && c->largest_byte <= UINT8_MAX; }
@@ -141,48 +136,36 @@ VNNI INLINE __m512i four_bytes(const uint8_t *inputs) {
   return _mm512_set1_epi32(four);
 }
 
+#define START(p) __m512i first##p = zero, second##p = zero;
+#define INPUTS(p) const uint8_t *x##p = inputs[p] + offset;
+#define DOT(p)                                         \
+  x = four_bytes(x##p + k);                            \
+  first##p = _mm512_dpbusd_epi32(first##p, x, first);  \
+  second##p = _mm512_dpbusd_epi32(second##p, x, second);
+#define STORE_SUMS(p) \
+  _mm512_storeu_si512((*sums)[0][p], first##p), _mm512_storeu_si512((*sums)[1][p], second##p);
+
 VNNI static void vnni_bytes(const convolution *c, const uint8_t *const *weights,
                             const uint8_t *const *inputs, const int32_t *totals, sums *sums) {
   (void)totals;
   const __m512i zero = _mm512_setzero_si512();
-  __m512i a0 = zero, a1 = zero, a2 = zero, a3 = zero, a4 = zero, a5 = zero, a6 = zero, a7 = zero;
-  __m512i b0 = zero, b1 = zero, b2 = zero, b3 = zero, b4 = zero, b5 = zero, b6 = zero, b7 = zero;
+  EACH_OF_8(START)
   const uint8_t *blocks = weights[0];
   for (int32_t t = 0; t < c->taps; t++) {
     ptrdiff_t offset = c->tap_offsets[t];
-    const uint8_t *x0 = inputs[0] + offset, *x1 = inputs[1] + offset, *x2 = inputs[2] + offset;
-    const uint8_t *x3 = inputs[3] + offset, *x4 = inputs[4] + offset, *x5 = inputs[5] + offset;
-    const uint8_t *x6 = inputs[6] + offset, *x7 = inputs[7] + offset;
+    EACH_OF_8(INPUTS)
     for (ptrdiff_t k = 0; k < c->run; k += 4, blocks += 8 * LANES) {
-      __m512i a = _mm512_loadu_si512(blocks), b = _mm512_loadu_si512(blocks + 4 * LANES);
-      __m512i x = four_bytes(x0 + k);
-      a0 = _mm512_dpbusd_epi32(a0, x, a), b0 = _mm512_dpbusd_epi32(b0, x, b);
-      x = four_bytes(x1 + k);
-      a1 = _mm512_dpbusd_epi32(a1, x, a), b1 = _mm512_dpbusd_epi32(b1, x, b);
-      x = four_bytes(x2 + k);
-      a2 = _mm512_dpbusd_epi32(a2, x, a), b2 = _mm512_dpbusd_epi32(b2, x, b);
-      x = four_bytes(x3 + k);
-      a3 = _mm512_dpbusd_epi32(a3, x, a), b3 = _mm512_dpbusd_epi32(b3, x, b);
-      x = four_bytes(x4 + k);
-      a4 = _mm512_dpbusd_epi32(a4, x, a), b4 = _mm512_dpbusd_epi32(b4, x, b);
-      x = four_bytes(x5 + k);
-      a5 = _mm512_dpbusd_epi32(a5, x, a), b5 = _mm512_dpbusd_epi32(b5, x, b);
-      x = four_bytes(x6 + k);
-      a6 = _mm512_dpbusd_epi32(a6, x, a), b6 = _mm512_dpbusd_epi32(b6, x, b);
-      x = four_bytes(x7 + k);
-      a7 = _mm512_dpbusd_epi32(a7, x, a), b7 = _mm512_dpbusd_epi32(b7, x, b);
+      __m512i first = _mm512_loadu_si512(blocks), second = _mm512_loadu_si512(blocks + 4 * LANES), x;
+      EACH_OF_8(DOT)
     }
   }
-  int32_t(*first)[LANES] = (*sums)[0], (*second)[LANES] = (*sums)[1];
-  _mm512_storeu_si512(first[0], a0), _mm512_storeu_si512(second[0], b0);
-  _mm512_storeu_si512(first[1], a1), _mm512_storeu_si512(second[1], b1);
-  _mm512_storeu_si512(first[2], a2), _mm512_storeu_si512(second[2], b2);
-  _mm512_storeu_si512(first[3], a3), _mm512_storeu_si512(second[3], b3);
-  _mm512_storeu_si512(first[4], a4), _mm512_storeu_si512(second[4], b4);
-  _mm512_storeu_si512(first[5], a5), _mm512_storeu_si512(second[5], b5);
-  _mm512_storeu_si512(first[6], a6), _mm512_storeu_si512(second[6], b6);
-  _mm512_storeu_si512(first[7], a7), _mm512_storeu_si512(second[7], b7);
+  EACH_OF_8(STORE_SUMS)
 }
+
+#undef START
+#undef INPUTS
+#undef DOT
+#undef STORE_SUMS
 
 static const kernel vbmi_kernel = {
     .name = "avx512_lookup",

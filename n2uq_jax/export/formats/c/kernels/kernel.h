@@ -27,6 +27,12 @@ typedef struct {
                int32_t (*tile)[LANES]);
 } kernel;
 
+/* Repeats a macro for every pixel of a tile. Sums have a name each: compilers keep arrays of them in
+   memory, which halves the speed. */
+#define EACH_OF_4(DO) DO(0) DO(1) DO(2) DO(3)
+#define EACH_OF_6(DO) EACH_OF_4(DO) DO(4) DO(5)
+#define EACH_OF_8(DO) EACH_OF_6(DO) DO(6) DO(7)
+
 INLINE int always(const convolution *c) {
   (void)c;
   return 1;

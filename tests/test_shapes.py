@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from beartype import beartype
 from jaxtyping import TypeCheckError, jaxtyped
@@ -22,14 +23,14 @@ def checked(function):
 
 
 def array(*shape, dtype=jnp.float32):
-    return jnp.full(shape, 0.5, dtype)
+    return jnp.asarray(np.full(shape, 0.5), dtype)
 
 
 def codes(*shape):
-    return q.QArray(jnp.ones(shape), array(), 3)
+    return q.QArray(array(*shape), array(), 3)
 
 
-LABELS = jnp.zeros(2, jnp.int32)
+LABELS = jnp.asarray(np.zeros(2, np.int32))
 SEGMENTS = array(2, 3), array(2, 3), array(4), array()
 
 RIGHT = [

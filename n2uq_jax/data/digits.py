@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+from pathlib import Path
+
 import numpy as np
 
 from n2uq_jax.data.dataset import ArraySource
@@ -16,12 +19,17 @@ def read_digits() -> tuple[ArraySource, ArraySource]:
 
     Returns:
       (train, evaluation), of 1,442 and 355 images [8, 8, 1].
-    """
-    from sklearn.datasets import load_digits
 
-    bunch = load_digits()
-    images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[..., np.newaxis]
-    labels = bunch.target.astype(np.int32)
+    Raises:
+      ModuleNotFoundError: if scikit-learn, whose file it is, is not installed.
+    """
+    # `import sklearn` alone would take seconds.
+    package = importlib.util.find_spec("sklearn")
+    if package is None or package.origin is None:
+        raise ModuleNotFoundError("No module named 'sklearn'", name="sklearn")
+    table = np.loadtxt(Path(package.origin).parent / "datasets/data/digits.csv.gz", delimiter=",")
+    images = np.rint(table[:, :64] * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
+    labels = table[:, 64].astype(np.int32)
     rank_in_class = np.empty_like(labels)
     for label in np.unique(labels):
         members = labels == label

@@ -10,6 +10,7 @@ import numpy as np
 from flax import nnx
 
 from n2uq_jax.nn import BatchNorm
+from n2uq_jax.paths import path_name
 
 StateDict = dict[str, np.ndarray]
 """PyTorch's names and arrays in PyTorch's layouts (OIHW kernels)."""
@@ -147,7 +148,7 @@ class LoadReport:
         """
         written = {id(entry.variable) for entry in entries if isinstance(entry, Tensor)}
         paths = {
-            id(variable): "/".join(map(str, path))
+            id(variable): path_name(path)
             for path, variable in nnx.iter_graph(m)
             if isinstance(variable, nnx.Param)
         }

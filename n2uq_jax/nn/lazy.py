@@ -4,11 +4,13 @@ from collections.abc import Collection
 
 from flax import nnx
 
+from n2uq_jax.paths import path_name
+
 
 def parameter_paths(model: nnx.Module) -> set[str]:
     """Returns the "/"-joined path of every parameter that a model has now."""
     state = nnx.state(model, nnx.Any(nnx.Param, nnx.BatchStat))
-    return {"/".join(map(str, path)) for path, _ in nnx.to_flat_state(state)}
+    return {path_name(path) for path, _ in nnx.to_flat_state(state)}
 
 
 def reject_new_parameters(model: nnx.Module, known: Collection[str]) -> None:

@@ -7,6 +7,7 @@ import jax
 from flax import nnx
 
 from n2uq_jax.nn.activation import ActivationQuantizer
+from n2uq_jax.paths import path_name
 
 
 def quantizers(model: nnx.Module) -> dict[str, ActivationQuantizer]:
@@ -19,7 +20,7 @@ def quantizers(model: nnx.Module) -> dict[str, ActivationQuantizer]:
       The quantizers by their "/"-joined path, in the order of the module tree.
     """
     return {
-        "/".join(map(str, path)): module
+        path_name(path): module
         for path, module in nnx.iter_modules(model)
         if isinstance(module, ActivationQuantizer)
     }
@@ -43,7 +44,7 @@ def quantizer_inputs(
     run = nnx.capture(forward or (lambda model, x: model(x)), nnx.Intermediate)
     _, captured = run(model, x)
     return {
-        "/".join(map(str, path[:-1])): value
+        path_name(path[:-1]): value
         for path, value in nnx.to_flat_state(captured)
         if path[-1] == "inputs"
     }

@@ -4,7 +4,6 @@ import functools
 import json
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -16,14 +15,24 @@ from n2uq_jax.export import export_model
 from n2uq_jax.nn.linen import Conv
 from tests.conversion.models import CNN, ResNet, ViT, images
 
-TRAIN, LABELS = images(24), jnp.arange(24) % 3
-TEST = np.asarray(images(48, seed=1))
+LABELS = np.arange(24) % 3
+
+
+@functools.cache
+def seen():
+    """The images of training: made when a test wants them, not when it is collected."""
+    return np.asarray(images(24))
+
+
+@functools.cache
+def unseen():
+    return np.asarray(images(48, seed=1))
 
 
 def convert_nnx(float_model):
     """Returns an evaluation function, a training function and variables, of an NNX model."""
     model = n2uq.quantize(float_model, [n2uq.Rule(".*", w_bits=4, a_bits=4)])
-    chosen = n2uq.calibrate(model, [TRAIN])
+    chosen = n2uq.calibrate(model, [seen()])
     assert chosen.keys() == n2uq.nn.quantizers(model).keys()
     graph, params, rest = nnx.split(model, nnx.Param, ...)
 
@@ -37,9 +46,9 @@ def convert_nnx(float_model):
 def convert_linen(float_model):
     """The same of a Linen model, which is told its convolution."""
     model = float_model.clone(conv=functools.partial(Conv, w_bits=2, a_bits=2))
-    trained = float_model.init(jax.random.key(0), TRAIN)
-    variables = take_over(model.init(jax.random.key(1), TRAIN), trained)
-    variables = calibrate(model, variables, [TRAIN], train=False)
+    trained = float_model.init(jax.random.key(0), seen())
+    variables = take_over(model.init(jax.random.key(1), seen()), trained)
+    variables = calibrate(model, variables, [seen()], train=False)
 
     def train(params, rest, x):
         logits, rest = model.apply({"params": params, **rest}, x, mutable=["batch_stats"])
@@ -60,7 +69,7 @@ def fine_tune(train, params, rest, steps=30):
     @jax.jit
     def step(params, rest, moments):
         def loss(params):
-            logits, new = train(params, rest, TRAIN)
+            logits, new = train(params, rest, seen())
             losses = optax.softmax_cross_entropy_with_integer_labels(logits, LABELS)
             return losses.mean(), new
 
@@ -93,7 +102,7 @@ def test_converts_learns_and_exports_without_a_differing_code(
     assert np.mean(losses[-3:]) < 0.8 * losses[0]
 
     trained = exportable(params, rest)
-    result = export_model(trained, tmp_path / "a", image_shape=(8, 8, 1), images=TEST)
+    result = export_model(trained, tmp_path / "a", image_shape=(8, 8, 1), images=unseen())
     proof, data = result.proof, result.proof.data
     assert proof.ok
     assert len(proof.edges) == folded
@@ -102,7 +111,7 @@ def test_converts_learns_and_exports_without_a_differing_code(
     assert len(data.layers) == quantizers
     assert all(layer.codes > 0 and layer.differing == 0 for layer in data.layers.values())
     assert all(layer.largest_share < 1 for layer in data.layers.values())
-    assert (data.images, data.differing_top1) == (len(TEST), 0)
+    assert (data.images, data.differing_top1) == (len(unseen()), 0)
 
     report = json.loads((tmp_path / "a" / "report.json").read_text())
     assert report["verdict"] == "equal"
@@ -112,8 +121,8 @@ def test_converts_learns_and_exports_without_a_differing_code(
     assert report["proof"]["data"]["plain_flips"] == flips
     assert flips <= (0.001 * codes if data.shared else 0)
     record_property("plain_flips", f"{flips} of {codes} codes")
-    integer = np.asarray(n2uq.load_artifact(tmp_path / "a")(TEST)).argmax(-1)
-    np.testing.assert_array_equal(integer, plain_evaluation(trained)(TEST).argmax(-1))
+    integer = np.asarray(n2uq.load_artifact(tmp_path / "a")(unseen())).argmax(-1)
+    np.testing.assert_array_equal(integer, plain_evaluation(trained)(unseen()).argmax(-1))
 
 
 def plain_evaluation(model):

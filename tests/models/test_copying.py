@@ -22,8 +22,11 @@ def test_what_a_twin_shares_is_copied_and_quantizers_stay():
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        (Tiny(0, quantized=False, features=5), r"linear/bias \(5,\), linear/kernel \(4, 5\)"),
-        (Tiny(0, quantized=True), "linear/input_quantizer/in_scale"),
+        (
+            lambda: Tiny(0, quantized=False, features=5),
+            r"linear/bias \(5,\), linear/kernel \(4, 5\)",
+        ),
+        (lambda: Tiny(0, quantized=True), "linear/input_quantizer/in_scale"),
     ],
     ids=["shape", "name"],
 )
@@ -31,5 +34,5 @@ def test_state_that_the_network_has_not_is_named(source, message):
     target = Tiny(1, quantized=False)
     before = arrays(target)
     with pytest.raises(ValueError, match=f"init has state that the network has not: {message}"):
-        copy_shared_state(source, target)
+        copy_shared_state(source(), target)
     assert all(np.array_equal(value, before[name]) for name, value in arrays(target).items())

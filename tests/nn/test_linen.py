@@ -12,13 +12,14 @@ from n2uq_jax.quantizers import QArray
 
 
 def uniform(*shape, seed=0, dtype=jnp.float32):
-    return jax.random.uniform(jax.random.key(seed), shape, dtype, minval=-1.0, maxval=2.0)
+    return jnp.asarray(np.random.default_rng(seed).uniform(-1, 2, shape), dtype)
 
 
 def randomised(params):
     leaves, treedef = jax.tree.flatten(params)
-    noise = [0.2 * uniform(*v.shape, seed=i, dtype=v.dtype) for i, v in enumerate(leaves)]
-    return jax.tree.unflatten(treedef, [v + n for v, n in zip(leaves, noise, strict=True)])
+    noise = [np.asarray(uniform(*v.shape, seed=i), v.dtype) for i, v in enumerate(leaves)]
+    noisy = [jnp.asarray(v + v.dtype.type(0.2) * n) for v, n in zip(leaves, noise, strict=True)]
+    return jax.tree.unflatten(treedef, noisy)
 
 
 MASK = np.arange(3 * 2 * 4 * 6).reshape(3, 2, 4, 6) % 3 > 0
@@ -89,27 +90,27 @@ def test_layers_that_take_codes_equal_those_of_nnx():
 
 def check_equal(layer, other, x):
     """Same names, same outputs and same gradients from the same parameters."""
-    params = layer.init(jax.random.key(0), x)["params"]
+    params = jax.eval_shape(layer.init, jax.random.key(0), x)["params"]
     graph, state, rest = nnx.split(other, nnx.Param, ...)
-    names = jax.tree.map(jnp.shape, nnx.to_pure_dict(state))
-    assert names == jax.tree.map(jnp.shape, params)
-    params = randomised(params)
+    values = jax.tree.map(np.asarray, nnx.to_pure_dict(state))
+    describe = lambda v: (v.shape, v.dtype)  # noqa: E731
+    assert jax.tree.map(describe, values) == jax.tree.map(describe, params)
+    params = randomised(values)
     nnx.replace_by_pure_dict(state, params)
 
     def loss(y):
         y = y.dequantize() if isinstance(y, QArray) else y
         return jnp.sum(jnp.sin(y.astype(jnp.float32))), y
 
-    @jax.jit
     def ours(params, x):
         return loss(layer.apply({"params": params}, x))
 
-    @jax.jit
     def theirs(state, x):
         return loss(nnx.merge(graph, state, rest)(x))
 
-    (grads, dx), y = jax.grad(ours, argnums=(0, 1), has_aux=True)(params, x)
-    (expected, dx_expected), y_expected = jax.grad(theirs, argnums=(0, 1), has_aux=True)(state, x)
+    ours, theirs = (jax.jit(jax.grad(f, argnums=(0, 1), has_aux=True)) for f in (ours, theirs))
+    (grads, dx), y = ours(params, x)
+    (expected, dx_expected), y_expected = theirs(state, x)
     np.testing.assert_array_equal(y, y_expected)
     jax.tree.map(np.testing.assert_array_equal, dx, dx_expected)
     jax.tree.map(np.testing.assert_array_equal, grads, nnx.to_pure_dict(expected))

@@ -49,22 +49,25 @@ def test_a_new_layer_is_a_few_lines():
     ("layer", "form"),
     [
         (
-            nnx.Conv(
+            lambda: nnx.Conv(
                 4, 6, (3, 2), (2, 1), padding=1, kernel_dilation=(1, 2), feature_group_count=2,
                 use_bias=False, dtype=jnp.bfloat16, precision="high", rngs=nnx.Rngs(0),
             ),
             QuantConv,
         ),
         (
-            nnx.ConvTranspose(2, 3, 3, 2, transpose_kernel=True, padding="VALID", rngs=nnx.Rngs(0)),
+            lambda: nnx.ConvTranspose(
+                2, 3, 3, 2, transpose_kernel=True, padding="VALID", rngs=nnx.Rngs(0)
+            ),
             QuantConvTranspose,
         ),
-        (nnx.LinearGeneral((2, 3), 4, axis=(-2, -1), rngs=nnx.Rngs(0)), QuantLinearGeneral),
-        (nnx.Einsum("nta,hab->nthb", (2, 4, 3), (2, 3), rngs=nnx.Rngs(0)), QuantEinsum),
+        (lambda: nnx.LinearGeneral((2, 3), 4, axis=(-2, -1), rngs=nnx.Rngs(0)), QuantLinearGeneral),
+        (lambda: nnx.Einsum("nta,hab->nthb", (2, 4, 3), (2, 3), rngs=nnx.Rngs(0)), QuantEinsum),
     ],
     ids=["conv", "transpose", "general", "einsum"],
 )  # fmt: skip
 def test_the_quantized_form_keeps_every_argument_of_the_float_layer(layer, form):
+    layer = layer()
     new = form.from_float(layer, w_bits=2, a_bits=np.int64(3), operands="int8", signed=None)
     assert type(new) is form
     assert new.kernel is layer.kernel

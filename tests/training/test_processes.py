@@ -49,31 +49,36 @@ def losses(lines):
     return np.array([m["loss"] for m in lines if m["kind"] == "train"])
 
 
+def assert_the_same(lines, expected):
+    np.testing.assert_allclose(losses(lines), losses(expected), rtol=0, atol=1e-9)
+    # Evaluation counts each of the 355 images once, whoever reads it.
+    for name in ("loss", "top1", "top5"):
+        assert lines[-1][name] == pytest.approx(expected[-1][name], abs=1e-9)
+
+
 @pytest.fixture(scope="module")
 def one_process(tmp_path_factory):
     return run(1, tmp_path_factory.mktemp("one") / "run", "--config.x64=True")
 
 
-@pytest.mark.parametrize("processes", [2, 4])
-def test_eight_devices_compute_the_same_in_any_number_of_processes(
-    one_process, processes, tmp_path
-):
-    lines = run(processes, tmp_path / "run", "--config.x64=True")
-    assert len(losses(one_process)) == 20
-    np.testing.assert_allclose(losses(lines), losses(one_process), rtol=0, atol=1e-9)
-    # Evaluation counts each of the 355 images once, whoever reads it.
-    for name in ("loss", "top1", "top5"):
-        assert lines[-1][name] == pytest.approx(one_process[-1][name], abs=1e-9)
-
-
 @pytest.fixture(scope="module")
-def float32_steps(tmp_path_factory):
-    """Runs whose parameters stand still for twenty steps, before one step of the 2-bit network."""
+def two_processes(tmp_path_factory):
+    """The workdir and the metrics of a run with checkpoints on its way."""
+    workdir = tmp_path_factory.mktemp("two") / "run"
+    return workdir, run(2, workdir, "--config.x64=True", "--config.checkpoint_every=5")
 
+
+def test_eight_devices_compute_the_same_in_one_and_two_processes(one_process, two_processes):
+    assert len(losses(one_process)) == 20
+    assert_the_same(two_processes[1], one_process)
+
+
+def test_float32_runs_see_the_same_images_and_take_the_same_first_step(tmp_path):
+    # The parameters stand still for twenty steps, before one step of the 2-bit network.
     def steps(processes):
         lines = run(
             processes,
-            tmp_path_factory.mktemp("float32") / "run",
+            tmp_path / str(processes),
             "--config.float.epochs=1.8",
             "--config.float.learning_rate=0.0",
             "--config.quantized.epochs=0.1",
@@ -83,13 +88,7 @@ def float32_steps(tmp_path_factory):
             losses([m for m in lines if m["stage"] == stage]) for stage in ("float", "quantized")
         )
 
-    return steps, steps(1)
-
-
-@pytest.mark.parametrize("processes", [2, 4])
-def test_float32_runs_see_the_same_images_and_take_the_same_first_step(float32_steps, processes):
-    steps, (expected, expected_first) = float32_steps
-    still, first = steps(processes)
+    (expected, expected_first), (still, first) = steps(1), steps(2)
     assert len(expected) == 20
     assert len(expected_first) == 1
     # With parameters that stand still, a loss tells which images were in the batch.
@@ -98,22 +97,22 @@ def test_float32_runs_see_the_same_images_and_take_the_same_first_step(float32_s
     np.testing.assert_allclose(first, expected_first, rtol=0, atol=1e-5)
 
 
-def test_a_run_of_two_processes_goes_on_as_one(one_process, tmp_path):
-    workdir = tmp_path / "run"
-    settings = ["--config.x64=True", "--config.checkpoint_every=5"]
-    first = run(2, workdir, *settings)
+def test_a_run_of_two_processes_goes_on_as_one(two_processes, tmp_path):
+    workdir = shutil.copytree(two_processes[0], tmp_path / "run")
     checkpoints = workdir / "checkpoints" / "quantized"
     assert {"15", "20"} <= {p.name for p in checkpoints.iterdir()}
     shutil.rmtree(checkpoints / "20")
-    again = run(1, workdir, *settings)
-    np.testing.assert_allclose(losses(again), losses(first), rtol=0, atol=1e-9)
+    again = run(1, workdir, "--config.x64=True", "--config.checkpoint_every=5")
+    np.testing.assert_allclose(losses(again), losses(two_processes[1]), rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("slices", [1, 2])
-def test_parameters_spread_over_devices_of_two_processes(one_process, slices, tmp_path):
+# Four processes share the parameters by two; of two processes each stands for a slice.
+@pytest.mark.parametrize(("processes", "slices"), [(4, 1), (2, 2)])
+def test_parameters_spread_over_devices_of_several_processes(
+    one_process, processes, slices, tmp_path
+):
     mesh = ["--config.mesh.fsdp=4", f"--config.mesh.slices={slices}"]
-    lines = run(2, tmp_path / "run", "--config.x64=True", *mesh)
-    np.testing.assert_allclose(losses(lines), losses(one_process), rtol=0, atol=1e-9)
+    assert_the_same(run(processes, tmp_path / "run", "--config.x64=True", *mesh), one_process)
 
 
 def test_a_second_stage_starts_from_the_first_and_learns_from_it(tmp_path):

@@ -9,6 +9,7 @@ from flax import nnx
 
 from n2uq_jax.conversion.calibration.batches import inputs_of
 from n2uq_jax.nn.lazy import parameter_paths, reject_new_parameters
+from n2uq_jax.paths import path_name
 
 Forward = Callable[[Any, jax.Array], Any]
 """How a model is run on a batch: ``forward(model, x)``."""
@@ -87,7 +88,7 @@ def reestimate_batch_norm(
 
 def _batch_norms(model: nnx.Module) -> dict[str, nnx.BatchNorm]:
     return {
-        "/".join(map(str, path)): module
+        path_name(path): module
         for path, module in nnx.iter_modules(model)
         if isinstance(module, nnx.BatchNorm)
     }

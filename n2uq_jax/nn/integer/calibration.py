@@ -10,6 +10,7 @@ from flax import nnx
 
 from n2uq_jax.compilation import compile_fast
 from n2uq_jax.nn.integer.grid import Grid
+from n2uq_jax.paths import path_name
 
 
 def grids(model: nnx.Module) -> dict[str, Grid]:
@@ -22,7 +23,7 @@ def grids(model: nnx.Module) -> dict[str, Grid]:
       The grids by their "/"-joined path, in the order of the module tree.
     """
     return {
-        "/".join(map(str, path)): module
+        path_name(path): module
         for path, module in nnx.iter_modules(model)
         if isinstance(module, Grid)
     }
@@ -60,7 +61,7 @@ def set_grids(model: nnx.Module, batches: Iterable[Any]) -> dict[str, float]:
         run = nnx.capture(lambda m, x: m(x), nnx.Intermediate)
         _, captured = run(nnx.merge(graphdef, state), x)
         return {
-            "/".join(map(str, path[:-1])): jnp.stack(values).max()
+            path_name(path[:-1]): jnp.stack(values).max()
             for path, values in nnx.to_flat_state(captured)
             if path[-1] == "magnitude"
         }

@@ -1,5 +1,6 @@
 """Compiling generated C to WebAssembly, for browsers and for Node.js."""
 
+import re
 import shutil
 import subprocess
 import tempfile
@@ -20,9 +21,9 @@ SIMD = ("-msimd128",)
 def to_webassembly(source: Source, prefix: str = "model", flags: tuple[str, ...] = SIMD) -> bytes:
     """Compiles a program to a WebAssembly module.
 
-    The module imports nothing. It exports ``memory``, ``<prefix>_run``,
-    ``<prefix>_workspace_size``, and ``__heap_base``, the first byte that is the caller's: images,
-    logits and workspace go there, after ``memory`` has grown as far.
+    The module imports nothing. It exports ``memory``, the functions of the header, and
+    ``__heap_base``, the first byte that is the caller's: images, logits and workspace go there,
+    after ``memory`` has grown as far.
 
     Args:
       source: the program's text.
@@ -35,8 +36,8 @@ def to_webassembly(source: Source, prefix: str = "model", flags: tuple[str, ...]
     Raises:
       CompilerError: if there is no clang that compiles to WebAssembly, or it refuses.
     """
-    names = (f"{prefix}_run", f"{prefix}_workspace_size", "__heap_base")
-    exports = tuple(f"-Wl,--export={name}" for name in names)
+    functions = re.findall(rf"^\w.*\b({prefix}_\w+)\(", source.header, re.MULTILINE)
+    exports = tuple(f"-Wl,--export={name}" for name in (*functions, "__heap_base"))
     files = {f"{prefix}.c": source.code, f"{prefix}.h": source.header}
     for name in ("string.c", "string.h"):
         file = resources.files("n2uq_jax.export.formats.c") / "freestanding" / name

@@ -16,10 +16,23 @@ RUN = """
 const { wasm, about, images } = JSON.parse(require("fs").readFileSync(0));
 const bytes = (text) => new Uint8Array(Buffer.from(text, "base64"));
 const network = new Network(new WebAssembly.Module(bytes(wasm)), about);
-console.log(JSON.stringify(images.map((image) => ({
+const { memory, model_kernel_name, model_run_with, model_workspace_size } = network.exports;
+const options = memory.buffer.byteLength;
+memory.grow(1);
+// The page's run is that without options.
+const runs = { "": images.map((image) => ({
   sums: [...network.run(bytes(image))],
   codes: about.layers.map((_, i) => [...network.codes(i)]),
-}))));
+})) };
+for (let i = 0, name; (name = model_kernel_name(i)); i++) {
+  new Int32Array(memory.buffer, options, 2).set([1, name]);
+  network.exports = { ...network.exports, memory,
+    model_run: (...rest) => model_run_with(options, ...rest) };
+  const text = new Uint8Array(memory.buffer, name);
+  const kernel = Buffer.from(text.slice(0, text.indexOf(0))).toString();
+  runs[kernel] = images.map((image) => ({ sums: [...network.run(bytes(image))], codes: [] }));
+}
+console.log(JSON.stringify(runs));
 """
 
 
@@ -33,7 +46,8 @@ def run_in_node(network: LayerList, kept: list[str], images: np.ndarray, flags=(
       flags: of the compiler.
 
     Returns:
-      Sums, shape ``(batch, classes)``, and a list of the kept tensors.
+      Sums by the kernel that was asked for, none being "", shape ``(batch, classes)``; and a list
+      of the kept tensors.
     """
     source = generate(network, kept=kept)
     height, width, channels = network.image_shape
@@ -55,15 +69,17 @@ def run_in_node(network: LayerList, kept: list[str], images: np.ndarray, flags=(
         input=json.dumps(work),
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
     )
+    assert not result.returncode, result.stderr
     runs = json.loads(result.stdout)
     shapes = [source.stored[name].tensor.shape for name in kept]
     codes = [
-        np.array([run["codes"][i] for run in runs]).reshape(-1, *shape)
+        np.array([run["codes"][i] for run in runs[""]]).reshape(-1, *shape)
         for i, shape in enumerate(shapes)
     ]
-    return np.array([run["sums"] for run in runs]), codes
+    sums = {kernel: np.array([run["sums"] for run in found]) for kernel, found in runs.items()}
+    return sums, codes
 
 
 def _place(source: Source, name: str) -> dict:
@@ -73,6 +89,7 @@ def _place(source: Source, name: str) -> dict:
         "height": height,
         "width": width,
         "channels": channels,
+        "element": stored.element,
         "pitch": stored.pitch,
         "offset": stored.offset,
     }

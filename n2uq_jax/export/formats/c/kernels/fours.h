@@ -1,4 +1,4 @@
-/* Sums of four codes: the table of the lookup kernels of AVX2 and NEON. */
+/* Sums of four codes: the table of the lookup kernels of AVX2, NEON and WebAssembly. */
 #ifndef N2UQ_FOURS_H
 #define N2UQ_FOURS_H
 
@@ -6,7 +6,8 @@
 
 /* N2UQ_PLAIN leaves out all but plain C. */
 #if !defined(N2UQ_PLAIN) && \
-    (defined(__x86_64__) || defined(N2UQ_EMULATED) || defined(__aarch64__))
+    (defined(__x86_64__) || defined(N2UQ_EMULATED) || defined(__aarch64__) || \
+     defined(__wasm_simd128__))
 
 /* Row a, entry i: of the four 2-bit codes in a, the sum of those whose bit is set in i. */
 static const uint8_t lookup_fours[256][16] ALIGNED(64) = {

@@ -3,6 +3,7 @@
 
 #include "avx512.c"
 #include "neon.c"
+#include "wasm.c"
 
 /* Fastest first; the first that the processor has and that suits a convolution computes it. */
 static const kernel *const kernels[] = {
@@ -15,6 +16,9 @@ static const kernel *const kernels[] = {
 #ifdef __ARM_FEATURE_DOTPROD
     &neon_dot_kernel,
 #endif
+#endif
+#ifdef N2UQ_WASM
+    &wasm_lookup_kernel, &wasm_dot_kernel,
 #endif
     &reference_kernel,
 };

@@ -29,8 +29,7 @@ def exported(gray_images, tmp_path_factory):
     for command in ("clang", "wasm-ld", "chromium"):
         if shutil.which(command) is None:
             pytest.skip(f"no {command}")
-    parameters = integer_network.parameters()
-    parameters["stem"]["kernel"] = parameters["stem"]["kernel"][:, :, :1]
+    parameters = integer_network.parameters(channels=1)
     return export_model(
         (integer_network.network, parameters),
         tmp_path_factory.mktemp("page") / "artifact",

@@ -14,6 +14,7 @@ from n2uq_jax.export.trace.ranges import exact, is_integer
 from n2uq_jax.quantizers import thresholds
 
 DOMAIN = "qonnx.custom_op.general"
+OPSET = 17
 
 
 def to_qonnx(program: IntegerProgram, *, batch_size: int = 1, codes: bool = False) -> bytes:
@@ -48,7 +49,7 @@ class _Builder(OnnxBuilder):
     """Codes and sums in float32, channels first, last, or both; other integers in int32."""
 
     def __init__(self, program: IntegerProgram, batch_size: int):
-        super().__init__(program, batch_size)
+        super().__init__(program, OPSET, batch_size)
         self._floats: dict[Value, str] = {}
         self._first: dict[Value, str] = {}
         self._int32: dict[Value, str] = {}
@@ -98,17 +99,12 @@ class _Builder(OnnxBuilder):
     def _signs_of_products(self) -> dict[Value, np.ndarray]:
         """Returns, for accumulators that one quantizer alone reads, -1 where a channel falls."""
         signs = {}
-        sums = {p.accumulator for p in self.network.products}
-        for quantizer in self.folded_quantizers:
-            assert quantizer.source is not None
-            value = quantizer.source.value
-            if value not in sums:
-                continue
-            readers = [q for q in self.folded_quantizers if q.source is quantizer.source]
-            floats = [op for op in self.ops if value in op.inputs and op not in self._folded]
-            read_off = self.program.thresholds[quantizer.name]
-            if len(readers) == 1 and not floats and read_off.is_monotone:
-                signs[value] = read_off.steps[:, 0].astype(np.float32)
+        for value in (product.accumulator for product in self.network.products):
+            quantizer = self.sole_quantizer(value)
+            if quantizer is not None:
+                read_off = self.program.thresholds[quantizer.name]
+                if read_off.is_monotone:
+                    signs[value] = read_off.steps[:, 0].astype(np.float32)
         return signs
 
     def multiply(self, product: Product) -> None:

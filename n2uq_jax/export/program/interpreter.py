@@ -3,7 +3,7 @@
 import abc
 from collections.abc import Collection
 
-from n2uq_jax.export.trace.graph import Op
+from n2uq_jax.export.trace.graph import Op, Value
 from n2uq_jax.export.trace.network import TracedNetwork
 from n2uq_jax.export.trace.products import Product
 from n2uq_jax.export.trace.quantizer import Quantizer, Source
@@ -32,6 +32,16 @@ class Steps:
     def float_ops(self) -> list[Op]:
         """The operations on images that are left to float arithmetic."""
         return [op for op in self.ops if self._is_on_data(op) and self._is_float(op)]
+
+    def readers(self) -> dict[Value, list[Op]]:
+        """Returns the operations that read each value; a folded quantizer reads its source."""
+        found: dict[Value, list[Op]] = {}
+        for op in self.ops:
+            quantizer = self._folded.get(op)
+            source = None if quantizer is None else quantizer.source
+            for value in dict.fromkeys(op.inputs if source is None else [source.value]):
+                found.setdefault(value, []).append(op)
+        return found
 
     def _is_float(self, op: Op) -> bool:
         integer_step = op in self._folded or op in self._products

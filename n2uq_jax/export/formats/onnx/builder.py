@@ -1,6 +1,7 @@
 """Builds ONNX models: what both ONNX formats share."""
 
 import abc
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,9 +15,10 @@ from n2uq_jax.export.program.interpreter import Interpreter
 from n2uq_jax.export.program.program import IntegerProgram
 from n2uq_jax.export.trace.graph import Op, Value
 from n2uq_jax.export.trace.model import any_batch
+from n2uq_jax.export.trace.quantizer import Quantizer
 from n2uq_jax.export.trace.ranges import exact
 
-OPSET = 17
+_FIRST_WITH_TWO_BITS = 25
 
 
 class OnnxBuilder(Interpreter):
@@ -27,19 +29,21 @@ class OnnxBuilder(Interpreter):
 
     Args:
       program: the integer program.
+      opset: version of the operators.
       batch_size: what the model says of its batch: a number, or None for any.
     """
 
-    def __init__(self, program: IntegerProgram, batch_size: int | None = None):
+    def __init__(self, program: IntegerProgram, opset: int, batch_size: int | None = None):
         self.batch = "batch" if batch_size is None else batch_size
         network = program.network(any_batch())
         super().__init__(network, program.folded)
         self.program = program
-        self.graph = OnnxGraph()
+        self.graph = OnnxGraph(opset)
         self.arrays: dict[Value, np.ndarray] = {
             value: np.asarray(program.tensors[name]) for name, value in self.constants.items()
         }
         self.images = network.graph.inputs[0]
+        self._readers = self.readers()
 
     def model(self, *, outputs: dict[str, Value], extra_opsets: dict[str, int] | None = None):
         """Returns the finished model.
@@ -63,13 +67,16 @@ class OnnxBuilder(Interpreter):
             helper.np_dtype_to_tensor_dtype(self.program.traced.image_dtype),
             [self.batch, *self.program.image_shape],
         )
-        nodes, constants = self.graph.nodes, list(self.graph.initializers.values())
-        opsets = {"": OPSET, **(extra_opsets or {})}
+        nodes, constants = self.graph.used([result.name for result in results])
+        two_bits = any(tensor.data_type == TensorProto.UINT2 for tensor in constants)
+        opset = max(self.graph.opset, _FIRST_WITH_TWO_BITS if two_bits else 0)
+        opsets = {"": opset, **(extra_opsets or {})}
+        imports = [helper.make_opsetid(k, v) for k, v in opsets.items()]
         return helper.make_model(
             helper.make_graph(nodes, "n2uq", [images], results, constants),
-            opset_imports=[helper.make_opsetid(k, v) for k, v in opsets.items()],
+            opset_imports=imports,
             producer_name="n2uq_jax",
-            ir_version=8,
+            ir_version=helper.find_min_ir_version_for(imports, ignore_unknown=True),
         )
 
     @abc.abstractmethod
@@ -107,7 +114,10 @@ class OnnxBuilder(Interpreter):
                 self.compute(inner)
         elif not self._is_constant(op):
             self._check_single(op)
-            inputs = [self._operand(v, self.floats) for v in op.inputs]
+            inputs = [
+                self.graph.constant(self.array(v)) if self._is_given(v) else self.floats(v)
+                for v in op.inputs
+            ]
             self.hold_floats(op.outputs[0], add_operation(self.graph, op, inputs))
 
     def integers(self, op: Op) -> None:
@@ -119,14 +129,36 @@ class OnnxBuilder(Interpreter):
         if self._is_constant(op):
             return
         self._check_single(op)
-        inputs = [self._operand(v, self.int32, np.dtype(np.int32)) for v in op.inputs]
+        inputs = [
+            self.constant(self._int32_array(v), op) if self._is_given(v) else self.int32(v)
+            for v in op.inputs
+        ]
         given = [self.array(v) if self._is_given(v) else None for v in op.inputs]
         if op.name == "reduce_window_max" and not self.network.ranges[op.inputs[0]].within(
             exact(np.dtype(np.float32))
         ):
             raise NotInOnnx("ONNX export does not know max-pools beyond the integers of float32.")
-        result = add_integer_operation(self.graph, op, inputs, given)
+        constant = functools.partial(self.constant, op=op)
+        result = add_integer_operation(self.graph, op, inputs, given, constant)
         self.hold_int32(op.outputs[0], result)
+
+    def constant(self, array: np.ndarray, op: Op) -> str:
+        """Adds a constant operand of integer arithmetic.
+
+        Args:
+          array: what it holds.
+          op: the operation that reads it.
+
+        Returns:
+          Its name.
+        """
+        return self.graph.constant(array)
+
+    def sole_quantizer(self, value: Value) -> Quantizer | None:
+        """Returns the folded quantizer that reads a value, if nothing else does."""
+        readers = self._readers.get(value, [])
+        alone = len(readers) == 1 and value not in self.network.graph.outputs
+        return self._folded.get(readers[0]) if alone else None
 
     def array(self, value: Value) -> np.ndarray:
         """Returns a value that does not depend on the images."""
@@ -143,12 +175,9 @@ class OnnxBuilder(Interpreter):
     def _is_given(self, value: Value) -> bool:
         return value.constant is not None or value in self.arrays
 
-    def _operand(self, value: Value, held, dtype: np.dtype | None = None) -> str:
-        if not self._is_given(value):
-            return held(value)
+    def _int32_array(self, value: Value) -> np.ndarray:
         array = self.array(value)
-        is_number = dtype is not None and array.dtype != np.bool_
-        return self.graph.constant(array.astype(dtype) if is_number else array)
+        return array if array.dtype == np.bool_ else array.astype(np.int32)
 
     def _is_constant(self, op: Op) -> bool:
         """Computes what does not depend on the images; whether an operation is such."""

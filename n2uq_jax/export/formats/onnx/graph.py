@@ -15,9 +15,14 @@ class NotInOnnx(ValueError):
 
 
 class OnnxGraph:
-    """Nodes and constants, in the order in which they are added."""
+    """Nodes and constants, in the order in which they are added.
 
-    def __init__(self) -> None:
+    Args:
+      opset: version of the operators.
+    """
+
+    def __init__(self, opset: int) -> None:
+        self.opset = opset
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, onnx.TensorProto] = {}
         self._constants: dict[Any, str] = {}
@@ -41,11 +46,50 @@ class OnnxGraph:
           The name; the same for the same array.
         """
         array = np.asarray(array)
-        key = (hint, array.dtype.str, array.shape, array.tobytes())
+        key = (hint, array.dtype.name, array.shape, array.tobytes())
         if key not in self._constants:
             name = f"{hint}_{len(self.initializers)}"
             self.initializers[name] = numpy_helper.from_array(array, name)
             self._constants[key] = name
+        return self._constants[key]
+
+    def used(self, outputs: Sequence[str]) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
+        """Returns the nodes and the constants that some tensors are computed from.
+
+        Args:
+          outputs: names of tensors.
+        """
+        needed = set(outputs)
+        nodes = []
+        for node in reversed(self.nodes):
+            if needed.intersection(node.output):
+                nodes.append(node)
+                needed.update(node.input)
+        constants = [tensor for name, tensor in self.initializers.items() if name in needed]
+        return nodes[::-1], constants
+
+    def row(self, numbers: np.ndarray, width: int | None) -> str:
+        """Adds a constant for each channel, as an operand of tensors with channels last.
+
+        Runtimes broadcast long rows several times faster than the few channels of a pixel, so the
+        numbers are repeated along a row of pixels: when the model is loaded, and not in its file.
+
+        Args:
+          numbers: shape ``(channels,)``.
+          width: how many pixels a row has; None for tensors without rows.
+
+        Returns:
+          The name of a constant of shape ``()``, ``(channels,)`` or ``(width, channels)``.
+        """
+        if (numbers == numbers[:1]).all():
+            return self.constant(numbers[0])
+        channels = self.constant(numbers)
+        if width is None:
+            return channels
+        key = ("row", channels, width)
+        if key not in self._constants:
+            shape = self.constant(np.asarray((width, len(numbers)), np.int64))
+            self._constants[key] = self.node("Expand", [channels, shape])
         return self._constants[key]
 
     def cast(self, x: str, kind: int) -> str:
@@ -111,3 +155,12 @@ def unit_shape(op: Op) -> list[Any]:
     for axis, size in zip(op.params["broadcast_dimensions"], op.inputs[0].shape, strict=True):
         shape[axis] = size
     return shape
+
+
+def row_length(shape: Sequence[Any]) -> int | None:
+    """Returns how many pixels a row of a tensor with this shape has; None without rows.
+
+    Args:
+      shape: channels last.
+    """
+    return shape[-2] if len(shape) > 2 else None

@@ -69,6 +69,8 @@ def _select(graph: OnnxGraph, op: Op, inputs: list[str]) -> str:
 
 def _clamp(graph: OnnxGraph, op: Op, inputs: list[str]) -> str:
     low, x, high = inputs
+    if op.inputs[0].shape == op.inputs[2].shape == ():
+        return graph.node("Clip", [x, low, high])
     return graph.node("Min", [graph.node("Max", [x, low]), high])
 
 
@@ -114,9 +116,9 @@ def _pad(graph: OnnxGraph, op: Op, inputs: list[str]) -> str:
 
 def _reduce(graph: OnnxGraph, op: Op, inputs: list[str]) -> str:
     axes = list(op.params["axes"])
-    if op.name == "reduce_sum":
+    if op.name == "reduce_sum" or graph.opset >= 18:
         given = graph.constant(np.asarray(axes, np.int64))
-        return graph.node("ReduceSum", [inputs[0], given], keepdims=0)
+        return graph.node(_REDUCTIONS[op.name], [inputs[0], given], keepdims=0)
     return graph.node(_REDUCTIONS[op.name], inputs, axes=axes, keepdims=0)
 
 
@@ -191,7 +193,13 @@ _OPERATIONS: dict[str, Callable[[OnnxGraph, Op, list[str]], str]] = {
 # What integers need in other nodes than floats.
 
 
-def add_integer_operation(graph: OnnxGraph, op: Op, inputs: list[str], constants: list[Any]) -> str:
+def add_integer_operation(
+    graph: OnnxGraph,
+    op: Op,
+    inputs: list[str],
+    constants: list[Any],
+    constant: Callable[[np.ndarray], str],
+) -> str:
     """Adds the nodes of integer arithmetic on int32 tensors.
 
     Args:
@@ -199,12 +207,13 @@ def add_integer_operation(graph: OnnxGraph, op: Op, inputs: list[str], constants
       op: a primitive operation with one result.
       inputs: names of its operands: int32, or truth values.
       constants: the operands that do not depend on the images, as arrays; None for the others.
+      constant: adds a constant operand of the operation.
 
     Returns:
       The name of the result: int32, or truth values.
     """
     if op.name in ("shift_right_arithmetic", "shift_right_logical"):
-        return _shift_right(graph, inputs[0], constants[1])
+        return _shift_right(graph, inputs[0], constants[1], constant)
     if op.name == "convert_element_type":
         is_truth = op.inputs[0].aval.dtype == np.bool_
         return graph.cast(inputs[0], TensorProto.INT32) if is_truth else inputs[0]
@@ -222,14 +231,13 @@ def add_integer_operation(graph: OnnxGraph, op: Op, inputs: list[str], constants
     return add_operation(graph, op, inputs)
 
 
-def _shift_right(graph: OnnxGraph, x: str, by: Any) -> str:
-    """Divides by a power of two and rounds down: ONNX's own division rounds to zero."""
+def _shift_right(graph: OnnxGraph, x: str, by: Any, constant: Callable[[np.ndarray], str]) -> str:
+    """Divides by a power of two and rounds down, modulo 2**32: ``x + 2**31`` is not negative."""
     if by is None:
         raise NotInOnnx("ONNX export does not know shifts that depend on the images.")
-    # A divisor of 2**31 does not fit; a shift by 31 keeps the sign alone, as one by 30 twice.
-    steps = [by] if np.max(by) <= 30 else [np.minimum(by, 30), by - np.minimum(by, 30)]
-    for step in steps:
-        divisor = graph.constant((1 << np.asarray(step, np.int64)).astype(np.int32))
-        rest = graph.node("Mod", [x, divisor])  # has the divisor's sign, so it is not negative
-        x = graph.node("Div", [graph.node("Sub", [x, rest]), divisor])
-    return x
+    by = np.asarray(by).astype(np.uint32)
+    offset = np.asarray(1 << 31, np.uint32)
+    biased = graph.node("Add", [graph.cast(x, TensorProto.UINT32), graph.constant(offset)])
+    shifted = graph.node("BitShift", [biased, constant(by)], direction="RIGHT")
+    back = graph.node("Sub", [shifted, constant(offset >> by)])
+    return graph.cast(back, TensorProto.INT32)

@@ -1,35 +1,43 @@
 """``model.onnx``: the program in standard ONNX operators, for ONNX Runtime."""
 
-import itertools
+import functools
 
 import numpy as np
 from onnx import TensorProto, checker
 
 from n2uq_jax.export.formats.onnx.builder import OnnxBuilder
-from n2uq_jax.export.formats.onnx.graph import NotInOnnx
+from n2uq_jax.export.formats.onnx.comparisons import Comparisons, count
+from n2uq_jax.export.formats.onnx.graph import row_length
+from n2uq_jax.export.formats.onnx.leaky import extremum
+from n2uq_jax.export.formats.onnx.operations import add_integer_operation
+from n2uq_jax.export.formats.onnx.pooling import PooledChain, pooled_chains
+from n2uq_jax.export.formats.onnx.products import add_product, add_saturating, can_saturate
+from n2uq_jax.export.formats.onnx.window import Codes
 from n2uq_jax.export.program.program import IntegerProgram
-from n2uq_jax.export.trace.graph import Value
+from n2uq_jax.export.trace.graph import Op, Value
 from n2uq_jax.export.trace.products import Product
 from n2uq_jax.export.trace.quantizer import Quantizer, Source
+from n2uq_jax.primitives import POINTWISE
 
-_SATURATION = 2**15 - 1
-"""Without VNNI, x86 adds pairs of 8-bit products in saturating 16 bits."""
+OPSET = 21
+"""The first with integers of 4 bits; a model with some of 2 bits says 25."""
 
 
 def to_onnx(program: IntegerProgram, *, codes: bool = False) -> bytes:
     """Converts a program to ONNX.
 
-    A convolution of codes is a MatMulInteger of uint8 patches and int8 weights, since ONNX
-    Runtime's ConvInteger is several times slower; a depthwise one is a sum of int32 products.
-    Thresholds are comparisons of int32 accumulators. The float rest rounds as the runtime does.
+    Products multiply bytes; see :mod:`~n2uq_jax.export.formats.onnx.products`. Where a quantizer
+    alone reads the sums of a convolution, and the thresholds of each channel span less than a byte,
+    these sums are bytes too. All other integers are int32. Nothing integer depends on how a
+    processor rounds. The float rest rounds as the runtime does.
 
     Args:
       program: the integer program.
       codes: return also the codes of every quantizer, under its name.
 
     Returns:
-      The serialised model: ``images``, float32 of shape ``(batch, height, width, channels)``, to
-      ``logits``.
+      The serialised model: ``images``, of the program's dtype and shape
+      ``(batch, height, width, channels)``, to ``logits``.
 
     Raises:
       NotInOnnx: if the network's float part uses an operation that has no counterpart here.
@@ -46,9 +54,15 @@ class _Builder(OnnxBuilder):
     """Integers in integer types: codes uint8 or int8, what is wider int32."""
 
     def __init__(self, program: IntegerProgram):
-        super().__init__(program)
+        super().__init__(program, OPSET)
         self._names: dict[Value, str] = {self.images: "images"}
         self._cast: dict[tuple[Value, int], str] = {}
+        self._rests: dict[Value, np.ndarray] = {}
+        self._compared: dict[Value, tuple[str, Comparisons]] = {}
+        self._pooled: set[Value] = set()
+        self._chains: dict[Op, PooledChain] = {}
+        for chain in pooled_chains(self):
+            self._chains |= dict.fromkeys([*chain.ops, chain.pool], chain)
 
     def code_type(self, value: Value) -> int:
         if value.aval.dtype == np.bool_:
@@ -86,105 +100,153 @@ class _Builder(OnnxBuilder):
         return self._cast[value, kind]
 
     def apply_thresholds(self, quantizer: Quantizer, source: Source) -> None:
-        thresholds = self.program.thresholds[quantizer.name]
-        points, steps, base = (
-            array.astype(np.int32)
-            for array in (thresholds.points, thresholds.steps, thresholds.base)
-        )
-        sums = self.int32(source.value)
-        if thresholds.is_monotone:
-            # acc <= p, the code of a decreasing channel, is -acc > -p - 1.
-            sign = steps[:, 0]
-            if (sign < 0).any():
-                sums = self.graph.node("Mul", [sums, self.graph.constant(sign)])
-            points = np.where(sign[:, None] > 0, points, -points - 1)
-            steps, base = np.ones_like(steps), np.zeros_like(base)
-        total = self.graph.constant(base) if base.any() else ""
-        for point, step in zip(points.T, steps.T, strict=True):
-            above = self.graph.node("Greater", [sums, self.graph.constant(point)])
-            counted = self.graph.cast(above, TensorProto.INT32)
-            if (step != 1).any():
-                counted = self.graph.node("Mul", [counted, self.graph.constant(step)])
-            total = self.graph.node("Add", [total, counted]) if total else counted
-        out = quantizer.codes
-        codes = self.graph.node("Cast", [total], to=self.code_type(out), hint=quantizer.name)
-        if out.shape != source.value.shape:
-            codes = self.graph.reshape(codes, out.shape)
-        self._names[out] = codes
+        value = source.value
+        if value not in self._compared:
+            comparisons = Comparisons.of(self.program.thresholds[quantizer.name])
+            name = self.int32(value)
+        else:
+            name, comparisons = self._compared[value]
+        codes = count(self.graph, name, comparisons, row_length(value.shape), quantizer.name)
+        if quantizer.codes.shape != value.shape:
+            codes = self.graph.reshape(codes, quantizer.codes.shape)
+        self._names[quantizer.codes] = codes
 
     def multiply(self, product: Product) -> None:
-        x = self.codes(product.op.inputs[0])
+        value, out = product.op.inputs[0], product.accumulator
         weight = self.arrays[product.weight]
-        assert product.codes is not None
-        if product.bilinear.name == "dot_general":
-            sums = self._matmul_integer(x, weight, product)
+        held = self.network.ranges[value]
+        x = Codes(self._names[value], self.code_type(value), value.shape, held)
+        quantizer = self.sole_quantizer(out)
+        if quantizer is None:
+            sums, rest = add_product(self.graph, x, weight, product)
+            if any(chain.start is out for chain in self._chains.values()):
+                self._names[out], self._rests[out] = sums, rest
+            else:
+                self.hold_int32(out, self._by_channel("Add", sums, rest, out.shape))
+            return
+        comparisons = Comparisons.of(self.program.thresholds[quantizer.name])
+        if weight.min() > np.iinfo(weight.dtype).min:
+            signs = comparisons.signs
+            comparisons = comparisons.of_negated(signs)
+            weight = weight * signs.astype(weight.dtype)
+        moved = None
+        if can_saturate(x, weight, product):
+            moved = comparisons.in_a_byte(product.accumulator_range(weight))
+        if moved is None:
+            sums, rest = add_product(self.graph, x, weight, product)
+            self._compared[out] = sums, comparisons.of_moved(rest)
         else:
-            sums = self._convolve(x, weight, product)
-        self.hold_int32(product.accumulator, sums)
+            bias, comparisons = moved
+            name = add_saturating(self.graph, x.name, weight, bias, product)
+            self._compared[out] = name, comparisons
 
-    def _convolve(self, x: str, weight: np.ndarray, product: Product) -> str:
-        params = product.bilinear.params
-        groups, channels = params["feature_group_count"], product.op.inputs[0].shape[-1]
-        if set(params["lhs_dilation"]) != {1}:
-            raise NotInOnnx(f"ONNX export does not know the transposed {product.name}.")
-        patches = self._patches(x, product)
-        taps = weight.reshape(-1, *weight.shape[-2:])  # (taps, in / groups, out)
-        if groups == channels == weight.shape[-1]:
-            total = None
-            for patch, row in zip(patches, taps, strict=True):
-                wide = self.graph.cast(patch, TensorProto.INT32)
-                term = self.graph.node("Mul", [wide, self.graph.constant(row[0].astype(np.int32))])
-                total = term if total is None else self.graph.node("Add", [total, term])
-            assert total is not None
-            return total
-        if groups == 1:
-            joined = self._join(patches)
-            return self._matmul_integer(joined, weight.reshape(-1, weight.shape[-1]), product)
-        inside, outside = channels // groups, weight.shape[-1] // groups
-        shape = product.accumulator.shape[:-1]
-        results = []
-        for g in range(groups):
-            start = [0] * len(shape) + [g * inside]
-            limit = [*shape, (g + 1) * inside]
-            parts = [self.graph.slice(p, start, limit, None, (*shape, channels)) for p in patches]
-            kernel = taps[:, :, g * outside : (g + 1) * outside].reshape(-1, outside)
-            results.append(self._matmul_integer(self._join(parts), kernel, product))
-        return self.graph.node("Concat", results, axis=-1)
+    def integers(self, op: Op) -> None:
+        chain = self._chains.get(op)
+        if chain is None:
+            self._integers(op)
+        elif op is chain.pool:
+            self._pool_first(chain)
 
-    def _join(self, patches: list[str]) -> str:
-        return patches[0] if len(patches) == 1 else self.graph.node("Concat", patches, axis=-1)
+    def _integers(self, op: Op) -> None:
+        if op.name == "clamp" and self._is_inside(op):
+            self.hold_int32(op.outputs[0], self.int32(op.inputs[1]))
+        elif op.name == "shift_right_arithmetic" and self._shift(op):
+            return
+        elif op.name == "select_n" and not any(map(self._is_given, op.inputs)):
+            self._select(op)
+        else:
+            super().integers(op)
 
-    def _patches(self, x: str, product: Product) -> list[str]:
-        """Returns, for each tap of the window, the codes that it meets at every position."""
-        params = product.bilinear.params
-        padding, strides = params["padding"], params["window_strides"]
-        value, weight = product.op.inputs
-        shape, out = value.shape, product.accumulator.shape
-        if any(p != (0, 0) for p in padding):
-            low, high = zip((0, 0), *padding, (0, 0), strict=True)
-            amounts = self.graph.constant(np.asarray([*low, *high], np.int64))
-            x = self.graph.node("Pad", [x, amounts])
-        padded = [size + a + b for size, (a, b) in zip(shape[1:-1], padding, strict=True)]
-        whole = [0, *padded, shape[-1]]
-        patches = []
-        for tap in itertools.product(*map(range, weight.shape[:-2])):
-            start = [i * d for i, d in zip(tap, params["rhs_dilation"], strict=True)]
-            limit = [
-                first + (n - 1) * stride + 1
-                for first, n, stride in zip(start, out[1:-1], strides, strict=True)
-            ]
-            ends = [0, *limit, shape[-1]]
-            patches.append(self.graph.slice(x, [0, *start, 0], ends, [1, *strides, 1], whole))
-        return patches
+    def _is_inside(self, op: Op) -> bool:
+        """Whether a clamp changes nothing."""
+        low, x, high = op.inputs
+        if not (self._is_given(low) and self._is_given(high)) or self._is_given(x):
+            return False
+        bounds = self.network.ranges[x].bounds
+        return self.array(low).max() <= bounds[0] and bounds[1] <= self.array(high).min()
 
-    def _matmul_integer(self, x: str, matrix: np.ndarray, product: Product) -> str:
-        """Multiplies codes by a matrix of weight codes, exactly."""
-        assert product.codes is not None
-        largest = product.codes.largest
-        bytes_alone = self.code_type(product.op.inputs[0]) != TensorProto.INT32
-        narrow = matrix.dtype == np.int8 and bytes_alone
-        if not narrow or 2 * largest * int(np.abs(matrix.astype(int)).max()) > _SATURATION:
-            wide = self.graph.cast(x, TensorProto.INT32)
-            kernel = self.graph.constant(matrix.astype(np.int32), product.name)
-            return self.graph.node("MatMul", [wide, kernel])
-        return self.graph.node("MatMulInteger", [x, self.graph.constant(matrix, product.name)])
+    def _shift(self, op: Op) -> bool:
+        """Shifts what an addition in front of it moved to where nothing is negative, if it can."""
+        sums, by = op.inputs
+        added = self.network.graph.producer.get(sums)
+        if added is None or added.name != "add" or not self._is_given(by):
+            return False
+        data = [value for value in added.inputs if not self._is_given(value)]
+        if len(data) != 1 or len(data[0].shape) != len(sums.shape):
+            return False
+        (number,) = (self.array(value) for value in added.inputs if value is not data[0])
+        step = np.int64(1) << self.array(by).astype(np.int64)
+        held = self.network.ranges[sums]
+        offset = np.maximum(-(held.low // step), 0) * step
+        if (held.high + offset > np.iinfo(np.int32).max).any():
+            return False
+        graph, constant = self.graph, functools.partial(self.constant, op=op)
+        moved = constant((number + offset).astype(np.int32))
+        positive = graph.node("Add", [self.int32(data[0]), moved])
+        shift = constant(self.array(by).astype(np.uint32))
+        shifted = graph.node(
+            "BitShift", [graph.cast(positive, TensorProto.UINT32), shift], direction="RIGHT"
+        )
+        result = graph.cast(shifted, TensorProto.INT32)
+        if offset.any():
+            back = constant((offset // step).astype(np.int32))
+            result = graph.node("Sub", [result, back])
+        self.hold_int32(op.outputs[0], result)
+        return True
+
+    def _select(self, op: Op) -> None:
+        """Chooses between integers by arithmetic, which is several times faster than Where."""
+        which, *cases = op.inputs
+        if len(cases) != 2 or any(self.network.ranges[v].largest >= 2**30 for v in cases):
+            super().integers(op)
+            return
+        zero, one = (self.int32(value) for value in cases)
+        given = lambda v: self.array(v) if self._is_given(v) else None  # noqa: E731
+        if operator := extremum(op, self.network.graph, given):
+            self.hold_int32(op.outputs[0], self.graph.node(operator, [zero, one]))
+            return
+        # Through bytes: the runtime converts truth values to int32 one by one.
+        bytes_ = self.graph.cast(self._names[which], TensorProto.UINT8)
+        difference = self.graph.node("Sub", [one, zero])
+        taken = self.graph.node("Mul", [difference, self.graph.cast(bytes_, TensorProto.INT32)])
+        self.hold_int32(op.outputs[0], self.graph.node("Add", [zero, taken]))
+
+    def _pool_first(self, chain: PooledChain) -> None:
+        """Adds a max-pool, and only then the arithmetic whose results it pools."""
+        start, out = chain.start, chain.pool.outputs[0]
+        rest = self._rests.get(start, np.zeros(1, np.int32))
+        signs = chain.signs(self.arrays)
+        if signs is None:
+            self._names[start] = self._by_channel("Add", self._names[start], rest, start.shape)
+        else:
+            graph = self.graph
+            sums = self._by_channel("Mul", self.int32(start), signs, start.shape)
+            sums = add_integer_operation(graph, chain.pool, [sums], [None], graph.constant)
+            sums = self._by_channel("Mul", sums, signs)
+            self._names[start] = self._by_channel("Add", sums, rest)
+            self._pooled.update(op.outputs[0] for op in chain.ops)
+        self._cast.pop((start, TensorProto.INT32), None)
+        for op in chain.ops:
+            self._integers(op)
+        if signs is None:
+            self._integers(chain.pool)
+        else:
+            self._names[out] = self._names[chain.pool.inputs[0]]
+
+    def _by_channel(self, operator: str, x: str, numbers: np.ndarray, shape=()) -> str:
+        """Adds to channels, or multiplies them, unless nothing would change."""
+        if (numbers == (operator == "Mul")).all():
+            return x
+        return self.graph.node(operator, [x, self.graph.row(numbers, row_length(shape))])
+
+    def constant(self, array: np.ndarray, op: Op) -> str:
+        out = op.outputs[0]
+        if op.name not in POINTWISE or not array.shape:
+            return self.graph.constant(array)
+        if array.size == 1:
+            return self.graph.constant(array.reshape(()))
+        if array.shape[-1] != array.size or array.size != out.shape[-1]:
+            return self.graph.constant(array)
+        # Pools have their channels first, and ONNX Runtime leaves them there behind it.
+        width = None if out in self._pooled else row_length(out.shape)
+        return self.graph.row(array.reshape(-1), width)

@@ -5,16 +5,18 @@ import onnx
 import pytest
 
 from n2uq_jax.export import build_program
-from n2uq_jax.export.formats.onnx.builder import OPSET, OnnxBuilder
+from n2uq_jax.export.formats.onnx.builder import OnnxBuilder
 from n2uq_jax.export.formats.onnx.graph import NotInOnnx
 from tests.export.dense_network import SHAPE, affine, built, multiply, network, parameters, quantize
+
+OPSET = 17
 
 
 class Floats(OnnxBuilder):
     """Writes down what it is asked for, and computes no integers."""
 
     def __init__(self, program, batch_size=None):
-        super().__init__(program, batch_size)
+        super().__init__(program, OPSET, batch_size)
         self.names = {self.images: "images"}
         self.steps = []
 

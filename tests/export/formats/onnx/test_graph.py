@@ -13,7 +13,7 @@ X = np.arange(2 * 3 * 4 * 5, dtype=np.float32).reshape(2, 3, 4, 5)
 
 
 def test_equal_constants_are_one():
-    graph = OnnxGraph()
+    graph = OnnxGraph(17)
     one = graph.constant(np.float32([1, 2]))
     assert graph.constant(np.float32([1, 2])) == one
     names = {
@@ -28,7 +28,7 @@ def test_equal_constants_are_one():
 
 
 def test_nodes_have_names_of_their_own():
-    graph = OnnxGraph()
+    graph = OnnxGraph(17)
     names = [graph.node("Neg", ["x"]), graph.node("Neg", ["x"]), graph.node("Neg", ["x"], hint="q")]
     assert len(set(names)) == 3
     assert names[2].startswith("q_")
@@ -44,20 +44,20 @@ def test_nodes_have_names_of_their_own():
     ],
 )
 def test_slices(start, limit, strides):
-    graph = OnnxGraph()
+    graph = OnnxGraph(17)
     output = graph.slice("x", start, limit, strides, X.shape)
     expected = X[tuple(map(slice, start, limit, strides or (1,) * 4))]
     np.testing.assert_array_equal(run_nodes(graph, output, X), expected)
 
 
 def test_a_slice_of_everything_is_nothing():
-    graph = OnnxGraph()
+    graph = OnnxGraph(17)
     assert graph.slice("x", (0, 0, 0, 0), X.shape, None, X.shape) == "x"
     assert graph.nodes == []
 
 
 def test_channels_move():
-    graph = OnnxGraph()
+    graph = OnnxGraph(17)
     first = graph.channels_first("x", 4)
     np.testing.assert_array_equal(run_nodes(graph, first, X), X.transpose(0, 3, 1, 2))
     last = graph.channels_last("x", 4)
@@ -66,7 +66,7 @@ def test_channels_move():
 
 
 def test_casts_and_reshapes():
-    graph = OnnxGraph()
+    graph = OnnxGraph(17)
     output = graph.reshape(graph.cast("x", TensorProto.INT32), (any_batch(), 60))
     result = run_nodes(graph, output, X + 0.75)
     np.testing.assert_array_equal(result, X.astype(np.int32).reshape(2, 60), strict=True)
@@ -82,3 +82,25 @@ def test_new_dimensions_of_a_broadcast_are_ones():
     x = jax.ShapeDtypeStruct((3, 1), jnp.float32)
     graph = trace(lambda _, x: jax.lax.broadcast_in_dim(x, (2, 3, 5, 7), (1, 3)), {}, x)
     assert unit_shape(graph.ops[0]) == [1, 3, 1, 1]
+
+
+def test_a_number_for_each_channel_is_repeated_along_a_row_by_the_runtime():
+    graph = OnnxGraph(17)
+    numbers = np.arange(5, dtype=np.float32)
+    long, short = (graph.node("Add", ["x", graph.row(numbers, width)]) for width in (4, None))
+    assert graph.row(numbers, 4) == graph.row(numbers.copy(), 4)
+    assert max(len(t.raw_data) for t in graph.initializers.values()) == numbers.nbytes
+    for output in (long, short):
+        np.testing.assert_array_equal(run_nodes(graph, output, X), X + numbers)
+    same = graph.row(np.full(5, 7, np.float32), 4)
+    assert numpy_helper.to_array(graph.initializers[same]).shape == ()
+
+
+def test_only_what_outputs_need_is_used():
+    graph = OnnxGraph(17)
+    needed = graph.node("Add", ["x", graph.constant(np.float32(1))])
+    graph.node("Mul", [needed, graph.constant(np.float32(2))])
+    output = graph.node("Neg", [needed])
+    nodes, constants = graph.used([output])
+    assert [node.op_type for node in nodes] == ["Add", "Neg"]
+    assert [numpy_helper.to_array(tensor) for tensor in constants] == [1]

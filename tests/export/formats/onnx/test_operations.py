@@ -15,10 +15,10 @@ FLOATS = np.float32([[-2.5, -1.5, -0.5, 0, 0.5, 1.5], [2.5, 3, -3, 1e-3, 40, -40
 INTEGERS = np.int32([[-7, -8, 2**30, -(2**31), 0, 5], [1, -1, 3, -3, 127, 255]]).reshape(2, 3, 2)
 
 
-def converted(function, x, *, integers=False):
+def converted(function, x, *, integers=False, opset=17):
     """Returns what the ONNX nodes of ``function(x)`` compute, and what JAX does."""
     traced = trace(lambda _, v: function(v), {}, jax.ShapeDtypeStruct(x.shape, x.dtype))
-    graph, names = OnnxGraph(), {traced.inputs[0]: "x"}
+    graph, names = OnnxGraph(opset), {traced.inputs[0]: "x"}
     for op in traced.ops:
         inputs = [
             names[v] if v.constant is None else graph.constant(np.asarray(v.constant, v.aval.dtype))
@@ -26,7 +26,7 @@ def converted(function, x, *, integers=False):
         ]
         if integers:
             given = [v.constant for v in op.inputs]
-            names[op.outputs[0]] = add_integer_operation(graph, op, inputs, given)
+            names[op.outputs[0]] = add_integer_operation(graph, op, inputs, given, graph.constant)
         else:
             names[op.outputs[0]] = add_operation(graph, op, inputs)
     output = names[traced.outputs[0]]
@@ -67,13 +67,15 @@ ON_FLOATS = {
 
 
 @pytest.mark.parametrize("name", ON_FLOATS)
-def test_floats(name):
-    result, expected = converted(ON_FLOATS[name], FLOATS)
+@pytest.mark.parametrize("opset", [17, 21])
+def test_floats(name, opset):
+    result, expected = converted(ON_FLOATS[name], FLOATS, opset=opset)
     np.testing.assert_allclose(result, expected, rtol=1e-6, strict=True)
 
 
 ON_INTEGERS = {
     **{f"shift by {by}": lambda x, by=by: x >> by for by in (0, 1, 5, 30, 31)},
+    "shift of channels": lambda x: x >> jnp.int32([[[0, 31]]]),
     "negative": lax.neg,
     "max-pool": lambda x: lax.reduce_window(
         x >> 8, -(2**31), lax.max, (1, 2, 1), (1, 1, 1), "VALID"

@@ -13,16 +13,18 @@ class Primitive:
       signs: how the result follows each operand under IEEE rounding, ``"+"`` or ``"-"``; empty if
         it need not be monotone.
       onnx: the ONNX operator with the same operands; empty if there is none.
+      c: the expression in C, of float operands and truth values; empty if there is none.
     """
 
     pointwise: bool = False
     moves: bool = False
     signs: str = ""
     onnx: str = ""
+    c: str = ""
 
 
-def _pointwise(onnx: str = "", signs: str = "") -> Primitive:
-    return Primitive(pointwise=True, signs=signs, onnx=onnx)
+def _pointwise(onnx: str = "", signs: str = "", c: str = "") -> Primitive:
+    return Primitive(pointwise=True, signs=signs, onnx=onnx, c=c)
 
 
 def _identity() -> Primitive:
@@ -35,55 +37,55 @@ def _move(*, signs: str = "") -> Primitive:
 
 PRIMITIVES: dict[str, Primitive] = {
     # Arithmetic.
-    "abs": _pointwise("Abs"),
-    "add": _pointwise("Add", "++"),
-    "ceil": _pointwise("Ceil", "+"),
-    "clamp": _pointwise(signs="+++"),
-    "cos": _pointwise("Cos"),
-    "div": _pointwise("Div"),
-    "erf": _pointwise("Erf"),
+    "abs": _pointwise("Abs", c="fabsf({0})"),
+    "add": _pointwise("Add", "++", c="{0} + {1}"),
+    "ceil": _pointwise("Ceil", "+", c="ceilf({0})"),
+    "clamp": _pointwise(signs="+++", c="{1} < {0} ? {0} : {1} > {2} ? {2} : {1}"),
+    "cos": _pointwise("Cos", c="cosf({0})"),
+    "div": _pointwise("Div", c="{0} / {1}"),
+    "erf": _pointwise("Erf", c="erff({0})"),
     "erf_inv": _pointwise(),
-    "erfc": _pointwise(),
-    "exp": _pointwise("Exp"),
-    "exp2": _pointwise(),
-    "expm1": _pointwise(),
-    "floor": _pointwise("Floor", "+"),
-    "integer_pow": _pointwise(),
-    "log": _pointwise("Log"),
-    "log1p": _pointwise(),
-    "logistic": _pointwise("Sigmoid"),
-    "max": _pointwise("Max", "++"),
-    "min": _pointwise("Min", "++"),
-    "mul": _pointwise("Mul"),
-    "neg": _pointwise("Neg", "-"),
+    "erfc": _pointwise(c="erfcf({0})"),
+    "exp": _pointwise("Exp", c="expf({0})"),
+    "exp2": _pointwise(c="exp2f({0})"),
+    "expm1": _pointwise(c="expm1f({0})"),
+    "floor": _pointwise("Floor", "+", c="floorf({0})"),
+    "integer_pow": _pointwise(c="{0} * {0}"),
+    "log": _pointwise("Log", c="logf({0})"),
+    "log1p": _pointwise(c="log1pf({0})"),
+    "logistic": _pointwise("Sigmoid", c="1.0f / (1.0f + expf(-{0}))"),
+    "max": _pointwise("Max", "++", c="larger_float({0}, {1})"),
+    "min": _pointwise("Min", "++", c="smaller_float({0}, {1})"),
+    "mul": _pointwise("Mul", c="{0} * {1}"),
+    "neg": _pointwise("Neg", "-", c="-{0}"),
     "nextafter": _pointwise(),
-    "pow": _pointwise("Pow"),
+    "pow": _pointwise("Pow", c="powf({0}, {1})"),
     "reduce_precision": _pointwise(),
-    "rem": _pointwise(),
-    "round": _pointwise(signs="+"),
-    "rsqrt": _pointwise(),
+    "rem": _pointwise(c="fmodf({0}, {1})"),
+    "round": _pointwise(signs="+", c="rintf({0})"),
+    "rsqrt": _pointwise(c="1.0f / sqrtf({0})"),
     "shift_left": _pointwise(),
     "shift_right_arithmetic": _pointwise(),
     "shift_right_logical": _pointwise(),
-    "sign": _pointwise("Sign", "+"),
-    "sin": _pointwise("Sin"),
-    "sqrt": _pointwise("Sqrt"),
-    "square": _pointwise(),
-    "sub": _pointwise("Sub", "+-"),
-    "tanh": _pointwise("Tanh"),
+    "sign": _pointwise("Sign", "+", c="{0} > 0.0f ? 1.0f : {0} < 0.0f ? -1.0f : {0}"),
+    "sin": _pointwise("Sin", c="sinf({0})"),
+    "sqrt": _pointwise("Sqrt", c="sqrtf({0})"),
+    "square": _pointwise(c="{0} * {0}"),
+    "sub": _pointwise("Sub", "+-", c="{0} - {1}"),
+    "tanh": _pointwise("Tanh", c="tanhf({0})"),
     # Comparisons and logic.
-    "and": _pointwise("And"),
-    "eq": _pointwise("Equal"),
-    "ge": _pointwise("GreaterOrEqual", "+-"),
-    "gt": _pointwise("Greater", "+-"),
-    "is_finite": _pointwise(),
-    "le": _pointwise("LessOrEqual", "-+"),
-    "lt": _pointwise("Less", "-+"),
-    "ne": _pointwise(),
-    "not": _pointwise("Not"),
-    "or": _pointwise("Or"),
-    "select_n": _pointwise(),
-    "xor": _pointwise("Xor"),
+    "and": _pointwise("And", c="{0} & {1}"),
+    "eq": _pointwise("Equal", c="{0} == {1}"),
+    "ge": _pointwise("GreaterOrEqual", "+-", c="{0} >= {1}"),
+    "gt": _pointwise("Greater", "+-", c="{0} > {1}"),
+    "is_finite": _pointwise(c="{0} - {0} == 0.0f"),
+    "le": _pointwise("LessOrEqual", "-+", c="{0} <= {1}"),
+    "lt": _pointwise("Less", "-+", c="{0} < {1}"),
+    "ne": _pointwise(c="{0} != {1}"),
+    "not": _pointwise("Not", c="!{0}"),
+    "or": _pointwise("Or", c="{0} | {1}"),
+    "select_n": _pointwise(c="{0} ? {2} : {1}"),
+    "xor": _pointwise("Xor", c="{0} ^ {1}"),
     # The same elements.
     "convert_element_type": _identity(),
     "copy": _identity(),

@@ -25,7 +25,11 @@ UNMIRRORED = {
     **dict.fromkeys(
         ["export/__main__.py", "report/__main__.py"], "tests/test___main__.py runs every entry"
     ),
-    "export/formats/c/expressions.py": "tests/export/formats/c/test_lowering.py follows them",
+    **dict.fromkeys(
+        ["export/formats/c/expressions.py", "export/formats/c/integer_lowering.py"],
+        "tests/export/formats/c/test_lowering.py follows integers",
+    ),
+    "export/formats/c/arithmetic.py": "tests/export/formats/c/test_float_lowering.py runs it",
     "models/to_integer.py": "tests/models/test_integer.py converts networks",
 }
 """Modules without a test file of their own, and why."""

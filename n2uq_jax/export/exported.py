@@ -23,10 +23,12 @@ from n2uq_jax.export.artifact.tensors import (
     serialise_tensors,
 )
 from n2uq_jax.export.formats import check_formats, write_format
+from n2uq_jax.export.formats.c.compile import CompilerError
 from n2uq_jax.export.program.build import build
 from n2uq_jax.export.program.program import IntegerProgram
 from n2uq_jax.export.progress import Progress, silent
 from n2uq_jax.export.proof.comparison import check_images
+from n2uq_jax.export.proof.native import NativeComparison, compare_native
 from n2uq_jax.export.proof.proof import Proof, prove_traced
 from n2uq_jax.export.trace.model import trace_model
 from n2uq_jax.export.trace.reference import Model
@@ -45,17 +47,21 @@ class Exported:
       program: the integer program.
       proof: that it equals the network.
       report: what ``report.json`` says.
+      native: how the C program compares, or why it was not run; None if there is none.
     """
 
     directory: Path
     program: IntegerProgram
     proof: Proof
     report: dict[str, Any]
+    native: NativeComparison | str | None = None
 
     def __str__(self) -> str:
         size = self.report["size"]
         lines = [str(self.proof)]
         lines += [f"  kept in float: {k}: {why}" for k, why in self.program.unfolded.items()]
+        if self.native is not None:
+            lines.append(f"  C program: {self.native}")
         lines.append(
             f"{self.directory}: {size['artifact'] / 1e6:.2f} MB, "
             f"{size['float32'] / size['artifact']:.1f} times smaller than the float32 parameters"
@@ -121,6 +127,7 @@ def export_model(
     proof = prove_traced(program, traced, parameters, images, progress=progress)
     if proof.tensors or any(edge.differing for edge in proof.edges):
         raise NotEqual(f"nothing was written to {directory}: {proof}")
+    native = _compare_native(program, images, progress) if "c" in formats else None
     packed, packings = pack_tensors(flatten(program))
     files = {"weights.safetensors": serialise_tensors(packed)}
     for i, name in enumerate(formats):
@@ -142,6 +149,7 @@ def export_model(
         "accumulators_compared": proof.values,
         "unfolded": dict(program.unfolded),
         "proof": _jsonable(proof),
+        **({} if native is None else {"c": _native_report(native)}),
         "size": {
             "weights": sum(packed[name].nbytes for name in packings),
             "artifact": sum(len(content) for content in files.values()),
@@ -162,7 +170,26 @@ def export_model(
         "program": describe(program),
     }
     write_artifact(directory, files, manifest, overwrite=overwrite)
-    return Exported(directory, program, proof, report)
+    return Exported(directory, program, proof, report, native)
+
+
+def _compare_native(
+    program: IntegerProgram, images: np.ndarray, progress: Progress
+) -> NativeComparison | str:
+    """Compares the C program with XLA, or returns why it could not be compiled."""
+    try:
+        return compare_native(program, images, progress=progress)
+    except CompilerError as error:
+        return f"not run, since {error}"
+
+
+def _native_report(native: NativeComparison | str) -> dict[str, Any]:
+    if isinstance(native, str):
+        return {"run": False, "reason": native}
+    fields = dataclasses.asdict(native)
+    if not math.isfinite(native.largest_logit_difference):
+        fields["largest_logit_difference"] = None
+    return {"run": True, **fields}
 
 
 def _jsonable(proof: Proof) -> dict[str, Any]:

@@ -1,9 +1,26 @@
 """A small network, its integer program and its artifact, made once."""
 
+import shutil
+
 import pytest
 
 from n2uq_jax.export import export_model
 from tests.export.networks import built, images
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory):
+    """Programs that these tests compile are kept apart."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture
+def compiler():
+    """Needs a C compiler."""
+    if shutil.which("cc") is None:
+        pytest.skip("no C compiler")
 
 
 @pytest.fixture(scope="session")

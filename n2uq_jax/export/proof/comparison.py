@@ -98,7 +98,7 @@ def compare(
     largest = 0.0
     for start in range(0, len(images), batch_size):
         progress("Comparing on images", start, len(images))
-        batch, n = _batch(images, start, batch_size)
+        batch, n = full_batch(images, start, batch_size)
         logits, codes = program.codes(batch)
         expected_logits, expected = reference(parameters, batch)
         if network.shared:
@@ -159,8 +159,17 @@ def _evaluate(
     return env[graph.outputs[0]], {q.name: env[q.codes] for q in network.quantizers}
 
 
-def _batch(images: np.ndarray, start: int, size: int) -> tuple[np.ndarray, int]:
-    """Returns a full batch, of which the first ``n`` images count."""
+def full_batch(images: np.ndarray, start: int, size: int) -> tuple[np.ndarray, int]:
+    """Takes a batch of images, which is filled up where they end.
+
+    Args:
+      images: all of them.
+      start: the first of the batch.
+      size: of the batch.
+
+    Returns:
+      The batch, and how many of its images count.
+    """
     batch = images[start : start + size]
     n = len(batch)
     return np.concatenate([batch, np.repeat(batch[:1], size - n, axis=0)]), n

@@ -1,6 +1,8 @@
 """Products of integers: convolutions and matrix products."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -91,3 +93,19 @@ def channels_last(op: Op) -> bool:
         return batch == ((), ()) and tuple(left) == (rank - 1,) and tuple(right) == (0,)
     last = dims.out_spec[1], dims.lhs_spec[1], dims.rhs_spec[0]
     return last == (rank - 1,) * 3 and op.params["batch_group_count"] == 1
+
+
+def plain_convolution(params: Mapping[str, Any]) -> bool:
+    """Whether a convolution is one of (batch, height, width, channels), its input not dilated.
+
+    Args:
+      params: of its primitive.
+    """
+    numbers = params["dimension_numbers"]
+    return (
+        len(numbers.rhs_spec) == 4
+        and numbers.lhs_spec[2:] == (1, 2)
+        and numbers.rhs_spec == (3, 2, 0, 1)
+        and numbers.out_spec[2:] == (1, 2)
+        and all(d == 1 for d in params["lhs_dilation"])
+    )

@@ -63,8 +63,7 @@ def integer_artifact(tmp_path_factory):
     ).directory
 
 
-def test_the_c_engine_gives_the_same_logits(integer_artifact, tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+def test_the_c_engine_gives_the_same_logits(integer_artifact):
     images = integer_network.pixels(5)
     native = load_artifact(integer_artifact, engine="c", threads=2)
     np.testing.assert_array_equal(native(images), load_artifact(integer_artifact)(images))

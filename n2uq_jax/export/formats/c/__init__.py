@@ -1,9 +1,10 @@
 """Integer programs as one C file that runs anywhere.
 
 In the order of their use: ``lowering`` writes a program as a list of ``layers``, following integer
-``expressions``; ``tensors`` says what layers make, and ``plan`` what is computed together and where
-it lies; ``generate`` writes C around the ``kernels``, with the plan's ``declarations``; ``compile``
-and ``engine`` make a callable of that. ``interpreter`` is the meaning of a list.
+``expressions`` and floats; ``tensors`` says what layers make, and ``plan`` what is computed
+together and where it lies; ``generate`` writes C around the ``kernels``, with ``declarations`` of
+the plan; ``compile`` and ``engine`` make a callable of that. ``interpreter`` is the meaning of a
+list.
 """
 
 from n2uq_jax.export.formats.c.generate import generate
@@ -12,17 +13,17 @@ from n2uq_jax.export.program.program import IntegerProgram
 
 
 def to_c(program: IntegerProgram, prefix: str = "model") -> dict[str, bytes]:
-    """Writes an integer-only program as C.
+    """Writes a program as C.
 
     Args:
-      program: of a network that takes uint8 images.
+      program: of a network that takes uint8 or float32 images.
       prefix: of the files' names, and of every name that the linker sees.
 
     Returns:
       Contents by file name: ``model.c`` and ``model.h``.
 
     Raises:
-      ValueError: if the program keeps float arithmetic, or computes what C has no layer for.
+      ValueError: if the program computes what C has no layer for.
     """
     source = generate(lower(program), prefix)
     return {f"{prefix}.c": source.code.encode(), f"{prefix}.h": source.header.encode()}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from n2uq_jax.export.formats.c.generate import Source
 
-FLAGS = ("-std=c99", "-O3", "-fPIC", "-shared", "-fvisibility=default")
+FLAGS = ("-std=c99", "-O3", "-ffp-contract=off", "-fPIC", "-shared", "-fvisibility=default")
 
 
 class CompilerError(RuntimeError):
@@ -27,8 +27,8 @@ def compiler() -> list[str]:
     command = shlex.split(os.environ.get("CC", "")) or ["cc"]
     if shutil.which(command[0]) is None:
         raise CompilerError(
-            f"engine='c' compiles the network, and there is no C compiler {command[0]!r}: install "
-            "gcc or clang (Debian, Ubuntu: apt-get install gcc), or name yours in the environment "
+            f"there is no C compiler {command[0]!r} to compile the network with: install gcc or "
+            "clang (Debian, Ubuntu: apt-get install gcc), or name yours in the environment "
             "variable CC."
         )
     return command
@@ -71,7 +71,10 @@ def shared_library(source: Source, prefix: str = "model", flags: tuple[str, ...]
         # A compiler may come without its OpenMP library: then one thread computes.
         for attempt in (with_openmp, without):
             result = subprocess.run(
-                [*attempt, "-o", str(built), str(code)], capture_output=True, text=True, check=False
+                [*attempt, "-o", str(built), str(code), "-lm"],
+                capture_output=True,
+                text=True,
+                check=False,
             )
             if result.returncode == 0:
                 break

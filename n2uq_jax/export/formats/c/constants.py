@@ -1,5 +1,6 @@
 """Constants of generated C: arrays, and initializers of structures."""
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -74,12 +75,16 @@ class Constants:
         """
         return self.integers(kind, filled_up(values, grouped))
 
+    def floats(self, kind: str, values: np.ndarray) -> str:
+        """Defines an array of floats from float32 of any shape."""
+        return self.array(kind, "float", map(float_literal, values.ravel().tolist()))
+
 
 def filled_up(values: np.ndarray, grouped: bool) -> np.ndarray:
     """Fills the last axis with zeros, so that whole vectors can be read.
 
     Args:
-      values: of any shape.
+      values: of any shape and dtype.
       grouped: whether vectors may begin at any channel: a group's last block does, and is read as a
         whole.
     """
@@ -90,6 +95,20 @@ def filled_up(values: np.ndarray, grouped: bool) -> np.ndarray:
 def struct(**fields: object) -> str:
     """Returns the initializer of a structure."""
     return "{" + ", ".join(f".{key} = {value}" for key, value in fields.items()) + "}"
+
+
+def float_literal(value: float) -> str:
+    """Returns a float32 in C, exactly.
+
+    Args:
+      value: a float32.
+    """
+    value = float(value)
+    if math.isnan(value):
+        return "(0.0f / 0.0f)"
+    if math.isinf(value):
+        return "(1.0f / 0.0f)" if value > 0 else "(-1.0f / 0.0f)"
+    return f"({value.hex()}f)" if math.copysign(1, value) < 0 else f"{value.hex()}f"
 
 
 def _literal(value: int) -> str:

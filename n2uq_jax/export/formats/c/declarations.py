@@ -2,19 +2,21 @@
 
 import numpy as np
 
+from n2uq_jax.export.formats.c.arithmetic import define_arithmetic
 from n2uq_jax.export.formats.c.constants import Constants, filled_up, struct
 from n2uq_jax.export.formats.c.convolution import as_conv, define_convolution
 from n2uq_jax.export.formats.c.layers import (
     Add,
     Conv,
-    Layer,
+    FloatConv,
     LayerList,
     Pool,
     PReLU,
     Rescale,
     Threshold,
 )
-from n2uq_jax.export.formats.c.plan import Group, Plan, Stored
+from n2uq_jax.export.formats.c.plan import Group, OnTile, Plan, Stage, Stored
+from n2uq_jax.export.formats.c.weights import LANES
 
 
 class Declarations:
@@ -49,30 +51,38 @@ class Declarations:
         Args:
           group: with its root and its stages.
         """
-        root, pool, convolution = group.root, "NULL", "NULL"
-        grouped = False
+        root = group.root
+        fields: dict[str, object] = {}
+        grouped = tile_is_float = False
         if isinstance(root, Pool):
-            pool = "&" + self.pool(root)
+            fields["pool"] = "&" + self.pool(root)
+            tile_is_float = self.plan.stored[root.input].tensor.is_float
+        elif isinstance(root, FloatConv):
+            fields["floats"] = "&" + self.float_convolution(root)
+            tile_is_float = True
         elif root is not None:
             layer = as_conv(root, self.plan.stored[root.input].tensor.shape)
             grouped = layer.groups > 1
-            convolution = "&" + self.convolution(layer, group.shape)
-        stages = ",\n    ".join(self.stage(stage, grouped) for stage in group.stages)
+            fields["convolution"] = "&" + self.convolution(layer, group.shape)
+        initializers = []
+        for stage in group.stages:
+            initializers.append(self.stage(stage, grouped, tile_is_float))
+            if isinstance(stage, OnTile):
+                tile_is_float = stage.layer.codes is None
+        stages = ",\n    ".join(initializers)
         name = self.constants.name("stages")
         self.constants.lines.append(f"static const stage {name}[] = {{\n    {stages}\n}};")
         height, width, channels = group.shape
-        self.entries.append(
-            f"{{.convolution = {convolution}, .pool = {pool}, .stages = {name}, "
-            f".count = {len(group.stages)}, .height = {height}, .width = {width}, "
-            f".channels = {channels}}}"
-        )
+        fields |= {"stages": name, "count": len(group.stages)}
+        self.entries.append(struct(**fields, height=height, width=width, channels=channels))
 
-    def stage(self, stage: Layer | tuple[str, str], grouped: bool) -> str:
+    def stage(self, stage: Stage, grouped: bool, tile_is_float: bool) -> str:
         """Returns the initializer of a stage.
 
         Args:
-          stage: a layer, or a load or store.
+          stage: what works on the tile.
           grouped: whether it works on a product of several groups.
+          tile_is_float: whether the tile holds floats in front of it.
         """
 
         def arrays(**values: np.ndarray) -> dict[str, str]:
@@ -84,6 +94,16 @@ class Declarations:
         match stage:
             case (kind, tensor):
                 return struct(kind=kind.upper(), other=self.reference(tensor))
+            case OnTile():
+                low, high = stage.layer.codes or (0, 0)
+                name = define_arithmetic(
+                    self.constants,
+                    stage,
+                    [self.reference(n) for n in stage.layer.inputs if n != stage.held],
+                    grouped=grouped,
+                    tile_is_float=tile_is_float,
+                )
+                return struct(kind="ARITHMETIC", arithmetic=f"&{name}", low=low, high=high)
             case Add():
                 other = self.reference(stage.other)
                 return struct(kind="ADD", other=other, low=stage.low, high=stage.high)
@@ -122,6 +142,35 @@ class Declarations:
             maximum=int(layer.kind == "max"),
         )
         return self.constants.define("pool", fields)
+
+    def float_convolution(self, layer: FloatConv) -> str:
+        """Defines a convolution of floats.
+
+        Args:
+          layer: the convolution.
+
+        Returns:
+          The structure's name.
+        """
+        height, width, each, features = layer.weight.shape
+        weight = filled_up(layer.weight.reshape(-1, features), grouped=False)
+        blocks = weight.reshape(len(weight), -1, LANES).swapaxes(0, 1)
+        fields = struct(
+            input=self.reference(layer.input),
+            window_y=height,
+            window_x=width,
+            stride_y=layer.stride[0],
+            stride_x=layer.stride[1],
+            dilation_y=layer.dilation[0],
+            dilation_x=layer.dilation[1],
+            pad_top=layer.padding[0][0],
+            pad_left=layer.padding[1][0],
+            groups=layer.groups,
+            inputs=each,
+            features=features // layer.groups,
+            weights=self.constants.floats("weights", blocks),
+        )
+        return self.constants.define("float_convolution", fields)
 
     def convolution(self, layer: Conv, shape: tuple[int, int, int]) -> str:
         """Defines a convolution."""

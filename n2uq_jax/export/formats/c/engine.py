@@ -3,6 +3,7 @@
 import ctypes
 import os
 import re
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +11,12 @@ from n2uq_jax.export.formats.c.compile import shared_library
 from n2uq_jax.export.formats.c.generate import Source
 from n2uq_jax.export.formats.c.plan import ALIGNMENT
 
-_DTYPES = {"U8": np.uint8, "I16": np.int16, "I32": np.int32}
+_ELEMENTS = {"U8": np.uint8, "I16": np.int16, "I32": np.int32, "F32": np.float32}
+_TYPES: dict[str, np.dtype[Any]] = {
+    "uint8_t": np.dtype(np.uint8),
+    "int32_t": np.dtype(np.int32),
+    "float": np.dtype(np.float32),
+}
 
 
 class _Options(ctypes.Structure):
@@ -25,7 +31,7 @@ def _cores() -> int:
 
 
 class NativeProgram:
-    """A compiled network: calling it maps images to integer logits.
+    """A compiled network: calling it maps images to logits.
 
     Args:
       source: what :func:`~n2uq_jax.export.formats.c.generate.generate` wrote.
@@ -39,7 +45,9 @@ class NativeProgram:
     Attributes:
       image_shape: ``(height, width, channels)``.
       classes: the number of logits.
-      scale: of the integer logits.
+      image_dtype: uint8 for pixels, float32 for normalized images.
+      output_dtype: int32 for integer logits, else float32.
+      scale: of the integer logits; 1 for others.
       kernels: those that this processor has, the fastest first.
       stored: where tensors lie in the workspace of an image.
 
@@ -66,6 +74,8 @@ class NativeProgram:
         height, width, channels = (int(about[key]) for key in ("HEIGHT", "WIDTH", "CHANNELS"))
         self.image_shape = (height, width, channels)
         self.classes = int(about["CLASSES"])
+        types = re.findall(rf"^typedef (\w+) {prefix}_(?:input|output);$", source.header, re.M)
+        self.image_dtype, self.output_dtype = (_TYPES[name] for name in types)
         self.scale = np.float32(float.fromhex(about["SCALE"].removesuffix("f")))
         loaded = ctypes.CDLL(str(shared_library(source, prefix, flags)))
         self._run = getattr(loaded, f"{prefix}_run_with")
@@ -89,16 +99,16 @@ class NativeProgram:
         return _Options(threads, self.kernel.encode() if self.kernel else None)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Computes integer logits.
+        """Computes logits.
 
         Args:
-          images: uint8, shape ``(batch, *image_shape)``.
+          images: of :attr:`image_dtype`, shape ``(batch, *image_shape)``.
 
         Returns:
-          int32, shape ``(batch, classes)``.
+          Of :attr:`output_dtype`, shape ``(batch, classes)``.
 
         Raises:
-          TypeError: if ``images`` are not uint8.
+          TypeError: if ``images`` have another dtype.
           ValueError: if they have another shape.
         """
         return self._computed(images)[0]
@@ -107,10 +117,10 @@ class NativeProgram:
         """Computes the tensors that the program was generated to keep.
 
         Args:
-          image: uint8, shape ``image_shape``.
+          image: of :attr:`image_dtype`, shape ``image_shape``.
 
         Returns:
-          Integers of shape ``(height, width, channels)`` by name. Others that the source names may
+          Arrays of shape ``(height, width, channels)`` by name. Others that the source names may
           have been overwritten.
         """
         _, workspace = self._computed(np.asarray(image)[None])
@@ -120,18 +130,19 @@ class NativeProgram:
             if stored.offset is not None:
                 height, width, channels = stored.tensor.shape
                 shape = (height, width, stored.pitch)
-                laid = np.ndarray(shape, _DTYPES[stored.element], workspace, stored.offset)
+                laid = np.ndarray(shape, _ELEMENTS[stored.element], workspace, stored.offset)
                 found[name] = laid[:, :, :channels]
         return found
 
     def _computed(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         images = np.asarray(images)
-        if images.dtype != np.uint8:
-            raise TypeError(f"images must be uint8, 0..255, got {images.dtype}.")
+        if images.dtype != self.image_dtype:
+            what = "uint8, 0..255" if self.image_dtype == np.uint8 else "float32, normalized"
+            raise TypeError(f"images must be {what}, got {images.dtype}.")
         if images.shape[1:] != self.image_shape:
             raise ValueError(f"images must be (batch, *{self.image_shape}), got {images.shape}.")
         images = np.ascontiguousarray(images)
-        logits = np.empty((len(images), self.classes), np.int32)
+        logits = np.empty((len(images), self.classes), self.output_dtype)
         # One a call, so that threads may share the program.
         workspace = np.empty(self.workspace_size(len(images)), np.uint8)
         status = self._run(

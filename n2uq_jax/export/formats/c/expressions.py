@@ -45,8 +45,8 @@ def pointwise(name: str, operands: list[Any]) -> Node | None:
     nodes = [x for x in operands if isinstance(x, Node)]
     x = nodes[0]
     first_is_node = isinstance(operands[0], Node)
-    given = [per_channel(c, x) for c in operands if not isinstance(c, Node)]
-    constants = [c for c in given if c is not None]
+    given = [per_channel(c, x.shape) for c in operands if not isinstance(c, Node)]
+    constants = [c.astype(np.int64) for c in given if c is not None]
     if len(constants) < len(given):
         return None
     if name == "add" and len(nodes) == 2:
@@ -70,20 +70,20 @@ def pointwise(name: str, operands: list[Any]) -> Node | None:
     return None
 
 
-def per_channel(constant: np.ndarray, node: Node) -> np.ndarray | None:
+def per_channel(constant: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray | None:
     """Returns a number for each channel, if a constant is the same at every place.
 
     Args:
       constant: that broadcasts over images.
-      node: what it meets.
+      shape: of what it meets, ``(height, width, channels)``.
     """
-    constant = constant.astype(np.int64)
+    channels = shape[2]
     if constant.ndim == 0:
-        return np.full(node.shape[2], constant)
+        return np.full(channels, constant)
     rows = constant.reshape(-1, constant.shape[-1])
-    if (rows != rows[:1]).any() or rows.shape[1] not in (1, node.shape[2]):
+    if rows.shape[1] not in (1, channels) or rows.tobytes() != rows[:1].tobytes() * len(rows):
         return None
-    return np.broadcast_to(rows[0], (node.shape[2],))
+    return np.broadcast_to(rows[0], (channels,))
 
 
 def shape_of(shape: Sequence[int]) -> tuple[int, int, int]:

@@ -8,12 +8,17 @@ from importlib import resources
 
 import numpy as np
 
+from n2uq_jax.export.formats.c.arithmetic import includes
 from n2uq_jax.export.formats.c.declarations import Declarations
 from n2uq_jax.export.formats.c.layers import LayerList
 from n2uq_jax.export.formats.c.plan import Stored, plan
 
 VERSION = 1
 """Of the interface in model.h."""
+
+_ROUNDING = """\
+   Floats are rounded after every operation: compile with -ffp-contract=off, which -std=c99 implies
+   in GCC, and without -ffast-math. Then every compiler and processor gives the same numbers."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,8 +56,10 @@ def generate(network: LayerList, prefix: str = "model", kept: Collection[str] = 
         raise ValueError(f"prefix must be a C identifier, got {prefix!r}.")
     planned = plan(network, kept)
     declarations = Declarations(network, planned)
-    body = "\n".join(declarations.constants.lines)
+    lines = declarations.constants.lines
+    body = "\n".join([*includes(lines), *lines])
     output = planned.stored[network.output]
+    floats = output.tensor.is_float
     height, width, channels = network.image_shape
     values = {
         "prefix": prefix,
@@ -62,6 +69,9 @@ def generate(network: LayerList, prefix: str = "model", kept: Collection[str] = 
         "width": width,
         "channels": channels,
         "classes": output.tensor.shape[2],
+        "input": "float" if network.float_image else "uint8_t",
+        "output_type": "float" if floats else "int32_t",
+        "about": _about(network.float_image, floats),
         "scale": float(np.float32(network.scale)).hex(),
         "decimal_scale": f"{np.float32(network.scale):.9g}",
         "workspace": planned.bytes,
@@ -90,6 +100,14 @@ def kernels() -> str:
         return re.sub(r'^#include "(.+)"\n', lambda m: text(m[1]), source, flags=re.MULTILINE)
 
     return text("run.c")
+
+
+def _about(float_image: bool, float_logits: bool) -> str:
+    what = "A network of integers and floats" if float_logits else "A network of integers"
+    images = "normalized images of floats" if float_image else "images of unsigned bytes"
+    logits = "logits of floats" if float_logits else "sums of int32"
+    text = f"{what}: {images} in, {logits} out."
+    return f"{text}\n\n{_ROUNDING}" if float_logits else text
 
 
 def _text(name: str) -> str:

@@ -1,7 +1,8 @@
-"""A network of integers as a plain list of layers: what the C generator takes.
+"""A network as a plain list of layers: what the C generator takes.
 
 Tensors have a name, and lie as (height, width, channels). A layer reads tensors by name and makes
-one. All arithmetic is that of int32, which must not overflow: ``tensors`` checks it.
+one. Integer arithmetic is that of int32, which must not overflow: ``tensors`` checks it. Float
+arithmetic is that of float32, rounded after every operation.
 """
 
 import dataclasses
@@ -10,8 +11,13 @@ from typing import Literal
 
 import numpy as np
 
+from n2uq_jax.export.trace.graph import Op
+
 Pads = tuple[tuple[int, int], tuple[int, int]]
 """Pixels in front of and behind the rows, and the columns."""
+
+Kind = Literal["max", "sum"]
+"""Of pooling."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -146,6 +152,8 @@ class PReLU:
 class Pool:
     """Maxima or sums over windows. What lies in the padding takes no part.
 
+    Floats are added in row-major order, from 0 on.
+
     Args:
       input: a tensor.
       output: name of the result.
@@ -157,21 +165,94 @@ class Pool:
 
     input: str
     output: str
-    kind: Literal["max", "sum"]
+    kind: Kind
     window: tuple[int, int]
     stride: tuple[int, int] = (1, 1)
     padding: Pads = ((0, 0), (0, 0))
 
 
-Layer = Conv | Dense | Threshold | Rescale | Add | PReLU | Pool
+@dataclasses.dataclass(frozen=True, eq=False)
+class FloatConv:
+    r"""Sums of products of floats with float weights; what lies in the padding takes no part.
+
+    A sum begins with 0, and products are added in the order of the window's rows, its columns and
+    the channels.
+
+    Args:
+      input: a tensor of floats.
+      output: name of the sums.
+      weight: float32, shape ``(height, width, in_features / groups, features)``.
+      stride: of rows and columns.
+      padding: in pixels.
+      dilation: of rows and columns.
+      groups: of channels, in order.
+    """
+
+    input: str
+    output: str
+    weight: np.ndarray
+    stride: tuple[int, int] = (1, 1)
+    padding: Pads = ((0, 0), (0, 0))
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Operation:
+    """One operation on each element, as JAX has it.
+
+    Args:
+      op: its primitive and parameters.
+      operands: numbers of values: the tensors that the arithmetic reads, then its constants, then
+        what the operations before make.
+    """
+
+    op: Op
+    operands: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Arithmetic:
+    """Float arithmetic on the elements of tensors that have one shape; the last operation's result.
+
+    Args:
+      inputs: names of tensors; integers are converted to float32 first.
+      output: name of the result.
+      constants: float32, shape ``(channels,)`` each.
+      operations: at least one.
+      codes: the smallest and the largest integer, if the result is codes; None for floats.
+    """
+
+    inputs: tuple[str, ...]
+    output: str
+    constants: tuple[np.ndarray, ...]
+    operations: tuple[Operation, ...]
+    codes: tuple[int, int] | None = None
+
+
+Layer = Conv | Dense | Threshold | Rescale | Add | PReLU | Pool | FloatConv | Arithmetic
+
+
+def inputs(layer: Layer) -> tuple[str, ...]:
+    """Returns the names of the tensors that a layer reads.
+
+    Args:
+      layer: any.
+    """
+    match layer:
+        case Arithmetic():
+            return layer.inputs
+        case Add():
+            return layer.input, layer.other
+    return (layer.input,)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LayerList:
-    """An integer network.
+    """A network.
 
     Args:
-      image: name of the input: unsigned bytes.
+      image: name of the input.
       image_shape: ``(height, width, channels)``.
       zero: uint8, shape ``(channels,)``, which is subtracted from the image where a convolution
         reads it; the padding is 0 after that.
@@ -179,6 +260,7 @@ class LayerList:
       output: name of the result, shape ``(1, 1, classes)``.
       scale: of the logits: ``scale`` times the output.
       codes: of each quantizer, by its name, the tensor that holds its codes.
+      float_image: whether the image is float32, else unsigned bytes.
     """
 
     image: str
@@ -188,6 +270,7 @@ class LayerList:
     output: str
     scale: float = 1.0
     codes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    float_image: bool = False
 
 
 INT32 = np.iinfo(np.int32)

@@ -10,17 +10,42 @@ from collections.abc import Collection
 
 from n2uq_jax.export.formats.c.layers import (
     Add,
+    Arithmetic,
     Conv,
     Dense,
+    FloatConv,
     Layer,
     LayerList,
     Pool,
+    inputs,
 )
 from n2uq_jax.export.formats.c.tensors import Tensor, tensors
 from n2uq_jax.export.formats.c.weights import LANES
 
 ALIGNMENT, SLACK = 64, 64
 """As in ``kernels/network.h``."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class OnTile:
+    """Float arithmetic as a stage.
+
+    Args:
+      layer: the arithmetic.
+      held: the input that the tile holds; the others are read where they lie.
+    """
+
+    layer: Arithmetic
+    held: str | None
+
+    @property
+    def output(self) -> str:
+        """Name of the result."""
+        return self.layer.output
+
+
+Stage = Layer | OnTile | tuple[str, str]
+"""A layer, or ``("load", name)`` or ``("store", name)`` of a tensor."""
 
 
 @dataclasses.dataclass
@@ -30,21 +55,25 @@ class Group:
     Args:
       root: the layer that fills tiles; None: the first stage loads them.
       shape: of the tensors it makes.
-      stages: layers, and ``("load", name)`` or ``("store", name)``.
+      stages: what works on the tile, in order.
     """
 
-    root: Conv | Dense | Pool | None
+    root: Conv | Dense | Pool | FloatConv | None
     shape: tuple[int, int, int]
-    stages: list[Layer | tuple[str, str]]
+    stages: list[Stage]
 
     def stored(self) -> list[str]:
         """Names of the tensors that it writes."""
         return [s[1] for s in self.stages if isinstance(s, tuple) and s[0] == "store"]
 
     def read(self) -> list[str]:
-        """Names of the tensors that it reads."""
+        """Returns the names of the tensors that it reads."""
         names = [] if self.root is None else [self.root.input]
-        names += [s.other for s in self.stages if isinstance(s, Add)]
+        for stage in self.stages:
+            if isinstance(stage, Add):
+                names.append(stage.other)
+            elif isinstance(stage, OnTile):
+                names += [name for name in stage.layer.inputs if name != stage.held]
         return names + [s[1] for s in self.stages if isinstance(s, tuple) and s[0] == "load"]
 
 
@@ -54,7 +83,7 @@ class Stored:
 
     Args:
       tensor: its shape and range.
-      element: ``"U8"``, ``"I16"`` or ``"I32"``.
+      element: ``"U8"``, ``"I16"``, ``"I32"`` or ``"F32"``.
       offset: bytes from the workspace's start; None for the image.
       pitch: elements from pixel to pixel.
     """
@@ -101,17 +130,22 @@ def _grouped(network: LayerList, shapes: dict[str, Tensor], kept: Collection[str
     needed = {network.output, *kept}
     for layer in network.layers:
         shape = shapes[layer.output].shape
-        if isinstance(layer, Conv | Dense | Pool):
+        if isinstance(layer, Conv | Dense | Pool | FloatConv):
             needed.add(layer.input)
             groups.append(Group(layer, shape, []))
+            tile.append(layer.output)
+            made_by[layer.output] = len(groups) - 1
+            continue
+        last = max(made_by.get(name, -1) for name in inputs(layer))
+        if last < 0:
+            groups.append(Group(None, shape, []))
             tile.append(None)
+            last = len(groups) - 1
+        if isinstance(layer, Arithmetic):
+            held = tile[last] if tile[last] in layer.inputs else None
+            needed.update(name for name in layer.inputs if name != held)
+            groups[last].stages.append(OnTile(layer, held))
         else:
-            names = [layer.input, layer.other] if isinstance(layer, Add) else [layer.input]
-            last = max(made_by.get(name, -1) for name in names)
-            if last < 0:
-                groups.append(Group(None, shape, []))
-                tile.append(None)
-                last = len(groups) - 1
             if isinstance(layer, Add) and tile[last] == layer.other:
                 layer = dataclasses.replace(layer, input=layer.other, other=layer.input)
             if tile[last] != layer.input:
@@ -120,13 +154,10 @@ def _grouped(network: LayerList, shapes: dict[str, Tensor], kept: Collection[str
             if isinstance(layer, Add):
                 needed.add(layer.other)
             groups[last].stages.append(layer)
-            tile[last] = layer.output
-            made_by[layer.output] = last
-            continue
-        tile[-1] = layer.output
-        made_by[layer.output] = len(groups) - 1
+        tile[last] = layer.output
+        made_by[layer.output] = last
     for layer in network.layers:
-        reads_image = layer.input == network.image or getattr(layer, "other", "") == network.image
+        reads_image = network.image in inputs(layer)
         if reads_image and not isinstance(layer, Conv | Dense) and network.zero.any():
             raise ValueError(
                 f"{layer.output!r} reads the image, whose zero only products subtract."
@@ -135,7 +166,7 @@ def _grouped(network: LayerList, shapes: dict[str, Tensor], kept: Collection[str
 
 
 def _with_stores(group: Group, needed: set[str]) -> Group:
-    stages: list[Layer | tuple[str, str]] = []
+    stages: list[Stage] = []
     if group.root is not None and group.root.output in needed:
         stages.append(("store", group.root.output))
     for stage in group.stages:
@@ -145,13 +176,17 @@ def _with_stores(group: Group, needed: set[str]) -> Group:
     return dataclasses.replace(group, stages=stages)
 
 
-def _element(tensor: Tensor) -> str:
+def _element(tensor: Tensor, is_output: bool = False) -> str:
+    if tensor.is_float:
+        return "F32"
+    if is_output:
+        return "I32"
     if tensor.low >= 0 and tensor.high <= 255:
         return "U8"
     return "I16" if tensor.low >= -(2**15) and tensor.high < 2**15 else "I32"
 
 
-_SIZES = {"U8": 1, "I16": 2, "I32": 4}
+_SIZES = {"U8": 1, "I16": 2, "I32": 4, "F32": 4}
 
 
 def _bytes(stored: Stored) -> int:
@@ -165,7 +200,8 @@ def _placed(
 ) -> dict[str, Stored]:
     """Places tensors so that those which are needed at the same time do not overlap."""
     pixel_channels = network.image_shape[2]
-    image = Stored(shapes[network.image], "U8", None, pixel_channels)
+    element = "F32" if network.float_image else "U8"
+    image = Stored(shapes[network.image], element, None, pixel_channels)
     placed = {network.image: image}
     lives: dict[str, tuple[int, int]] = {}
     for index, group in enumerate(groups):
@@ -177,7 +213,7 @@ def _placed(
     for name, (first, last) in sorted(lives.items(), key=lambda item: item[1]):
         tensor = shapes[name]
         pitch = -(-tensor.shape[2] // LANES) * LANES
-        new = Stored(tensor, "I32" if name == network.output else _element(tensor), 0, pitch)
+        new = Stored(tensor, _element(tensor, name == network.output), 0, pitch)
         taken = sorted(
             (other.offset, other.offset + _bytes(other))
             for key, other in placed.items()

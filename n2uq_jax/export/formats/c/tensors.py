@@ -7,24 +7,35 @@ import numpy as np
 from n2uq_jax.export.formats.c.layers import (
     INT32,
     Add,
+    Arithmetic,
     Conv,
     Dense,
+    FloatConv,
     Layer,
     LayerList,
     Pool,
     PReLU,
     Rescale,
     Threshold,
+    inputs,
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class Tensor:
-    """Shape of a tensor, and the smallest and the largest integer that it can hold."""
+    """What a tensor holds.
+
+    Args:
+      shape: ``(height, width, channels)``.
+      low: the smallest integer that it can hold; 0 for floats.
+      high: the largest; 0 for floats.
+      is_float: whether it holds floats.
+    """
 
     shape: tuple[int, int, int]
     low: int
     high: int
+    is_float: bool = False
 
 
 def tensors(network: LayerList) -> dict[str, Tensor]:
@@ -37,13 +48,14 @@ def tensors(network: LayerList) -> dict[str, Tensor]:
       ValueError: if a layer does not fit its input, or its arithmetic could leave int32.
     """
     zero = network.zero.astype(int)
-    found = {
-        network.image: Tensor(network.image_shape, int(-zero.max()), int(255 - zero.min())),
-    }
+    image = Tensor(network.image_shape, int(-zero.max()), int(255 - zero.min()))
+    if network.float_image:
+        image = _floats(network.image_shape)
+    found = {network.image: image}
     for layer in network.layers:
         if layer.output in found:
             raise ValueError(f"two layers make the tensor {layer.output!r}.")
-        for name in (layer.input, *([layer.other] if isinstance(layer, Add) else [])):
+        for name in inputs(layer):
             if name not in found:
                 raise ValueError(
                     f"{layer.output!r} reads {name!r}, which no layer before it makes."
@@ -55,26 +67,21 @@ def tensors(network: LayerList) -> dict[str, Tensor]:
 
 
 def _result(layer: Layer, found: dict[str, Tensor]) -> Tensor:
+    if isinstance(layer, Arithmetic):
+        return _arithmetic(layer, found)
     source = found[layer.input]
     height, width, channels = source.shape
+    if source.is_float and not isinstance(layer, FloatConv | Pool):
+        raise ValueError(f"{layer.output!r} computes integers, and reads floats.")
     match layer:
         case Conv():
-            kernel_height, kernel_width, inputs, features = layer.weight.shape
-            if inputs * layer.groups != channels or features % layer.groups:
-                raise ValueError(
-                    f"{layer.output!r}: weights of shape {layer.weight.shape} in {layer.groups} "
-                    f"groups do not take {channels} channels."
-                )
-            size = _windows(
-                layer.output,
-                (height, width),
-                (kernel_height, kernel_width),
-                layer.stride,
-                layer.padding,
-                layer.dilation,
-            )
-            low, high = _sums(layer, layer.weight.reshape(-1, features), source)
-            return Tensor((*size, features), low, high)
+            shape = _convolved(layer, source)
+            low, high = _sums(layer, layer.weight.reshape(-1, shape[2]), source)
+            return Tensor(shape, low, high)
+        case FloatConv():
+            if not source.is_float:
+                raise ValueError(f"{layer.output!r} computes floats, and reads integers.")
+            return _floats(_convolved(layer, source))
         case Dense():
             if layer.weight.shape[0] != height * width * channels:
                 raise ValueError(
@@ -117,10 +124,43 @@ def _result(layer: Layer, found: dict[str, Tensor]) -> Tensor:
             )
             if any(max(pads) >= n for pads, n in zip(layer.padding, layer.window, strict=True)):
                 raise ValueError(f"{layer.output!r}: a window lies in the padding alone.")
+            if source.is_float:
+                return _floats((*size, channels))
             count = layer.window[0] * layer.window[1] if layer.kind == "sum" else 1
             low, high = min(source.low, source.low * count), max(source.high, source.high * count)
             _fits(layer.output, np.array([low, high]))
             return Tensor((*size, channels), low, high)
+
+
+def _floats(shape: tuple[int, int, int]) -> Tensor:
+    return Tensor(shape, 0, 0, is_float=True)
+
+
+def _arithmetic(layer: Arithmetic, found: dict[str, Tensor]) -> Tensor:
+    shapes = {found[name].shape for name in layer.inputs}
+    if len(shapes) != 1:
+        raise ValueError(f"{layer.output!r} reads tensors of the shapes {sorted(shapes)} together.")
+    (shape,) = shapes
+    return _floats(shape) if layer.codes is None else Tensor(shape, *layer.codes)
+
+
+def _convolved(layer: Conv | FloatConv, source: Tensor) -> tuple[int, int, int]:
+    height, width, channels = source.shape
+    kernel_height, kernel_width, each, features = layer.weight.shape
+    if each * layer.groups != channels or features % layer.groups:
+        raise ValueError(
+            f"{layer.output!r}: weights of shape {layer.weight.shape} in {layer.groups} "
+            f"groups do not take {channels} channels."
+        )
+    size = _windows(
+        layer.output,
+        (height, width),
+        (kernel_height, kernel_width),
+        layer.stride,
+        layer.padding,
+        layer.dilation,
+    )
+    return (*size, features)
 
 
 def _between(layer: Rescale | Add | PReLU, shape, ends: np.ndarray) -> Tensor:

@@ -8,6 +8,7 @@ from n2uq_jax.export.formats.c.engine import NativeProgram
 from n2uq_jax.export.formats.c.generate import generate
 from n2uq_jax.export.formats.c.interpreter import interpret
 from n2uq_jax.export.formats.c.layers import Threshold
+from tests.export.formats.c.float_networks import every_float_layer
 from tests.export.formats.c.networks import CLASSES
 from tests.export.formats.c.programs import every_layer
 
@@ -73,6 +74,22 @@ def test_kept_tensors_are_those_of_the_interpreter(compiler):
     expected, found = interpret(network, image[None]), program.tensors(image)
     for name in (*kept, output):
         np.testing.assert_array_equal(found[name], expected[name][0], err_msg=name)
+
+
+def test_a_network_of_floats_takes_and_gives_floats(compiler):
+    build, network = every_float_layer(0)
+    source = generate(network)
+    assert "typedef float model_input;" in source.header
+    assert "typedef float model_output;" in source.header
+    assert "normalized images of floats in, logits of floats out" in source.header
+    program = NativeProgram(source, flags=FAST)
+    images = build.images(3)
+    logits = program(images)
+    assert logits.dtype == np.float32
+    np.testing.assert_array_equal(program.logits(images), logits)
+    np.testing.assert_array_equal(logits, interpret(network, images)[network.output][:, 0, 0])
+    with pytest.raises(TypeError, match="images must be float32, normalized, got uint8"):
+        program(images.astype(np.uint8))
 
 
 def test_logits_are_scaled_in_float32(compiler, small):

@@ -38,11 +38,6 @@ def test_the_zero_of_pixels_is_the_products(program):
     assert network.layers[0].input == "image"
 
 
-def test_a_network_that_computes_in_float_is_refused(model):
-    with pytest.raises(ValueError, match="takes integer-only networks"):
-        lower(build_program(model, (8, 8, 1)))
-
-
 @pytest.mark.parametrize(
     ("function", "message"),
     [

@@ -188,6 +188,7 @@ AVX2 static void avx2_finish(const stage *stages, int32_t count, const memory *m
       case RESCALE: avx2_rescale(s, where.channel, where.pixels, tile); break;
       case PRELU: avx2_prelu(s, where.channel, where.pixels, tile); break;
       case COUNT: avx2_count_points(s, where.channel, where.pixels, tile); break;
+      case ARITHMETIC: run_arithmetic(s, memory, where, tile); break;
       case LOOK_THROUGH: avx2_add_steps(s, where.channel, where.pixels, tile); break;
     }
   }

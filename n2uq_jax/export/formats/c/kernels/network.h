@@ -37,7 +37,7 @@ enum { SLACK = 64 };
 /* Buffers in the workspace start at multiples of a cache line. */
 enum { ALIGNMENT = 64 };
 
-typedef enum { U8, I16, I32 } element;
+typedef enum { U8, I16, I32, F32 } element;
 
 /* Where a tensor lies: `offset` bytes into the workspace, or in the image itself. */
 #define IN_IMAGE ((size_t)-1)
@@ -49,7 +49,7 @@ typedef struct {
   element type;
 } tensor;
 
-/* Stages work on a tile of int32 where it lies, in the first-level cache, one after another. */
+/* Stages work on a tile of int32, or of the bits of floats, where it lies, in the first-level cache, one after another. */
 typedef enum {
   LOAD,       /* tile = tensor */
   STORE,      /* tensor = tile, saturated to its type by the stages before */
@@ -57,9 +57,25 @@ typedef enum {
   RESCALE,    /* tile = clamp((multiplier * tile + offset) >> shift) */
   PRELU,      /* u = tile + before; u = u < 0 ? (multiplier * u + offset) >> shift : u;
                  tile = clamp(u + after) */
+  ARITHMETIC, /* tile = float arithmetic on tile and tensors; codes are saturated */
   COUNT,      /* tile = base + sign * (number of points below tile): all steps of a channel alike */
   LOOK_THROUGH /* tile = base + the sum of the steps whose points lie below tile */
 } stage_kind;
+
+/* Float arithmetic on the elements of up to MAX_INPUTS tensors: a function that was generated for
+   it, compiled for the least processor and for AVX2. */
+enum { MAX_INPUTS = 8 };
+
+typedef void arithmetic_function(const float (*in)[MAX_PIXELS][LANES], int32_t channel, int32_t pixels,
+                                 float (*restrict out)[LANES]);
+
+typedef struct {
+  const tensor *inputs[MAX_INPUTS]; /* NULL: the tile */
+  int32_t count;
+  int32_t tile_is_float; /* else of integers */
+  int32_t makes_codes;   /* else floats */
+  arithmetic_function *compute[2];
+} arithmetic;
 
 typedef struct {
   stage_kind kind;
@@ -75,6 +91,7 @@ typedef struct {
   int32_t count;             /* points a channel */
   int32_t row;               /* elements from one row of points to the next */
   int32_t low, high;         /* of the result */
+  const arithmetic *arithmetic; /* ARITHMETIC */
 } stage;
 
 /* A convolution of unsigned bytes, or of 16-bit integers, with weights of 1 to 8 bits.
@@ -102,6 +119,16 @@ typedef struct {
   int32_t depthwise;          /* each channel has its own taps; blocks of channels as they lie */
 } convolution;
 
+/* A convolution of floats. Products are added in the order of the window's rows, its columns and the
+   input channels, each sum from 0 on; what lies in the padding takes no part. */
+typedef struct {
+  const tensor *input;
+  int32_t window_y, window_x, stride_y, stride_x, dilation_y, dilation_x, pad_top, pad_left;
+  int32_t groups, inputs; /* input channels of a group */
+  int32_t features;       /* output channels of a group */
+  const float *weights;   /* of 16 output channels after another: a row of those for each input */
+} float_convolution;
+
 typedef struct {
   const tensor *input;
   int32_t window_y, window_x, stride_y, stride_x, pad_top, pad_left;
@@ -111,7 +138,8 @@ typedef struct {
 /* A root fills tiles, its stages work on them. */
 typedef struct {
   const convolution *convolution; /* or */
-  const pool *pool;               /* or neither: the first stage loads */
+  const pool *pool;               /* or */
+  const float_convolution *floats; /* or none of them: the first stage loads */
   const stage *stages;
   int32_t count;
   int32_t height, width, channels; /* of the result */

@@ -261,7 +261,7 @@ static void convolve(const layer *l, const kernel *asked, const memory *memory, 
   }
 }
 
-/* A layer without weights: pooled or loaded tiles, and their stages. */
+/* A layer without products of integers: tiles of floats, pooled or loaded, and their stages. */
 typedef struct {
   const layer *layer;
   const kernel *kernel;
@@ -277,7 +277,12 @@ static void plain_row(const void *context, int32_t y) {
     where.pixel = (size_t)y * (size_t)l->width + (size_t)x;
     where.pixels = smaller(MAX_PIXELS, l->width - x);
     for (where.channel = 0; where.channel < l->channels; where.channel += LANES) {
-      if (l->pool) r->kernel->pool(l->pool, r->memory, where, l->width, tile);
+      if (l->floats)
+        float_tile(l->floats, r->memory, where, l->width, tile);
+      else if (l->pool && l->pool->input->type == F32)
+        pool_floats(l->pool, r->memory, where, l->width, tile);
+      else if (l->pool)
+        r->kernel->pool(l->pool, r->memory, where, l->width, tile);
       r->kernel->finish(l->stages, l->count, r->memory, where, tile);
     }
   }

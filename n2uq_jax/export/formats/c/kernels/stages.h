@@ -4,84 +4,11 @@
 #ifndef N2UQ_STAGES_H
 #define N2UQ_STAGES_H
 
-#include "network.h"
+#include "floats.h"
 
 /* C leaves the right shift of negative integers to the compiler; all that are known keep the sign.
    An array of negative size stops the others. */
 typedef char shifts_keep_the_sign[(-3 >> 1) == -2 ? 1 : -1];
-
-/* Which pixels and channels of a tensor a tile holds. */
-typedef struct {
-  size_t pixel; /* the first, counted along rows */
-  int32_t pixels;
-  int32_t channel; /* the first */
-  int32_t lanes;   /* channels of the tile that are written; parameters may be read for all 16 */
-} place;
-
-typedef struct {
-  const uint8_t *image;
-  uint8_t *workspace;
-} memory;
-
-INLINE const void *address(const tensor *t, const memory *m) {
-  return t->offset == IN_IMAGE ? m->image : m->workspace + t->offset;
-}
-
-INLINE int32_t lanes_of(const tensor *t, int32_t channel, int32_t lanes) {
-  return smaller(lanes, t->pitch - channel);
-}
-
-/* The loops below copy what they read into arrays of their own: nothing else can point there, which is
-   what a compiler must know to make vector instructions of them. */
-INLINE void copy_lanes(int32_t *to, const int32_t *from) {
-  memcpy(to, from, LANES * sizeof(int32_t));
-}
-
-/* Reads 16 channels; those that a tensor has not are 0. */
-INLINE void load_lanes(const tensor *t, const void *data, size_t at, int32_t lanes, int32_t *to) {
-  size_t count = (size_t)lanes;
-  if (t->type == U8) {
-    uint8_t bytes[LANES] = {0};
-    if (lanes == LANES)
-      memcpy(bytes, (const uint8_t *)data + at, sizeof bytes);
-    else
-      memcpy(bytes, (const uint8_t *)data + at, count);
-    for (int32_t i = 0; i < LANES; i++) to[i] = bytes[i];
-  } else if (t->type == I16) {
-    int16_t shorts[LANES] = {0};
-    if (lanes == LANES)
-      memcpy(shorts, (const int16_t *)data + at, sizeof shorts);
-    else
-      memcpy(shorts, (const int16_t *)data + at, count * sizeof(int16_t));
-    for (int32_t i = 0; i < LANES; i++) to[i] = shorts[i];
-  } else if (lanes == LANES) {
-    memcpy(to, (const int32_t *)data + at, LANES * sizeof(int32_t));
-  } else {
-    memset(to, 0, LANES * sizeof(int32_t));
-    memcpy(to, (const int32_t *)data + at, count * sizeof(int32_t));
-  }
-}
-
-INLINE void store_lanes(const tensor *t, void *data, size_t at, int32_t lanes, const int32_t *from) {
-  size_t count = (size_t)lanes;
-  if (t->type == U8) {
-    uint8_t bytes[LANES];
-    for (int32_t i = 0; i < LANES; i++) bytes[i] = (uint8_t)from[i];
-    if (lanes == LANES)
-      memcpy((uint8_t *)data + at, bytes, sizeof bytes);
-    else
-      memcpy((uint8_t *)data + at, bytes, count);
-  } else if (t->type == I16) {
-    int16_t shorts[LANES];
-    for (int32_t i = 0; i < LANES; i++) shorts[i] = (int16_t)from[i];
-    if (lanes == LANES)
-      memcpy((int16_t *)data + at, shorts, sizeof shorts);
-    else
-      memcpy((int16_t *)data + at, shorts, count * sizeof(int16_t));
-  } else {
-    memcpy((int32_t *)data + at, from, count * sizeof(int32_t));
-  }
-}
 
 INLINE void rescale(const stage *s, int32_t channel, int32_t pixels, int32_t (*tile)[LANES]) {
   int32_t multiplier[LANES], offset[LANES], shift[LANES], low = s->low, high = s->high;
@@ -179,6 +106,7 @@ INLINE void run_stages(const stage *stages, int32_t count, const memory *memory,
       case RESCALE: rescale(s, where.channel, where.pixels, tile); break;
       case PRELU: prelu(s, where.channel, where.pixels, tile); break;
       case COUNT: count_points(s, where.channel, where.pixels, tile); break;
+      case ARITHMETIC: run_arithmetic(s, memory, where, tile); break;
       case LOOK_THROUGH: add_steps(s, where.channel, where.pixels, tile); break;
     }
   }
@@ -198,7 +126,31 @@ INLINE window window_of(const pool *pool, size_t pixel, int32_t width) {
                   .right = smaller(x + pool->window_x, pool->input->width)};
 }
 
-/* Maxima or sums over windows; what lies outside takes no part in either. */
+/* Maxima or sums of floats, which are added row by row. */
+INLINE void pool_floats(const pool *pool, const memory *memory, place where, int32_t width,
+                        int32_t (*tile)[LANES]) {
+  const tensor *t = pool->input;
+  const void *data = address(t, memory);
+  int32_t lanes = lanes_of(t, where.channel, where.lanes);
+  for (int32_t p = 0; p < where.pixels; p++) {
+    window w = window_of(pool, where.pixel + (size_t)p, width);
+    float found[LANES];
+    for (int32_t i = 0; i < LANES; i++) found[i] = pool->maximum ? -1.0f / 0.0f : 0.0f;
+    for (int32_t y = w.top; y < w.bottom; y++)
+      for (int32_t x = w.left; x < w.right; x++) {
+        size_t at = ((size_t)y * (size_t)t->width + (size_t)x) * (size_t)t->pitch;
+        int32_t held[LANES];
+        float one[LANES];
+        load_lanes(t, data, at + (size_t)where.channel, lanes, held);
+        read_floats(held, 1, one);
+        for (int32_t i = 0; i < LANES; i++)
+          found[i] = pool->maximum ? larger_float(one[i], found[i]) : found[i] + one[i];
+      }
+    memcpy(tile[p], found, sizeof found);
+  }
+}
+
+/* The same of integers; in both, what lies outside takes no part. */
 INLINE void pool_tile(const pool *pool, const memory *memory, place where, int32_t width,
                       int32_t (*tile)[LANES]) {
   const tensor *t = pool->input;

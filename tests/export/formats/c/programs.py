@@ -55,7 +55,9 @@ def every_layer(seed: int) -> tuple[Builder, str]:
     return build, build.dense(build.rescale(x, -127, 127), CLASSES)
 
 
-def check_program(folder: Path, compiler: list[str], emulator: list[str] = (), seeds=(1, 2)):
+def check_program(
+    folder: Path, compiler: list[str], emulator: list[str] = (), seeds=(1, 2), integer="<i4"
+):
     """Compiles two networks into one program, runs it, and compares it with the interpreter.
 
     Args:
@@ -63,6 +65,7 @@ def check_program(folder: Path, compiler: list[str], emulator: list[str] = (), s
       compiler: command and flags.
       emulator: command that runs the program.
       seeds: of the two networks.
+      integer: as the processor writes it.
 
     Returns:
       How many kernels the first network ran on.
@@ -83,7 +86,7 @@ def check_program(folder: Path, compiler: list[str], emulator: list[str] = (), s
         capture_output=True,
         check=True,
     )
-    runs = np.frombuffer(result.stdout, np.int32).reshape(-1, 2, CLASSES)
+    runs = np.frombuffer(result.stdout, integer).reshape(-1, 2, CLASSES)
     expected = interpret(first, images)[output][:, 0, 0]
     for run in runs[:-1]:
         np.testing.assert_array_equal(run, expected)

@@ -10,6 +10,7 @@ from n2uq_jax.export.formats.c.interpreter import interpret
 from tests.export.formats.c import devices
 from tests.export.formats.c.programs import STRICT, check_program, every_layer
 
+S390X = "s390x-linux-gnu-gcc"
 ARM = "aarch64-linux-gnu-gcc"
 CORTEX = "arm-none-eabi-gcc"
 
@@ -60,6 +61,13 @@ def test_64_bit_arm_gives_the_same_integers(architecture, kernels, tmp_path):
         folder.mkdir()
         seeds = (2 * seed, 2 * seed + 1)
         assert check_program(folder, command, ["qemu-aarch64"], seeds) == kernels
+
+
+@pytest.mark.slow
+def test_a_big_endian_processor_gives_the_same_integers(tmp_path):
+    need(S390X, "qemu-s390x")
+    command = [S390X, "-O1", "-static"]
+    assert check_program(tmp_path, command, ["qemu-s390x"], integer=">i4") == 1
 
 
 @pytest.mark.slow

@@ -10,6 +10,14 @@
 
 #include "stages.h"
 
+/* Weights are constants of 64 bits, whose bytes big-endian processors keep in the other order: the byte
+   that is number i elsewhere is there number i ^ REVERSED. All vector kernels are little-endian. */
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+enum { REVERSED = 7 };
+#else
+enum { REVERSED = 0 };
+#endif
+
 INLINE int32_t steps_of(const convolution *c) {
   /* A depthwise channel's inputs are its taps. */
   return c->depthwise ? (c->taps + 3) / 4 : c->taps * (c->run / 4);
@@ -28,7 +36,7 @@ INLINE void four_weights(const convolution *c, const uint8_t *block, int32_t ste
     int32_t high = row % 2 * 4;
     for (int32_t i = 0; i < LANES; i++) {
       /* Spread the nibble's bits over four bytes. */
-      uint32_t nibble = ((uint32_t)bytes[i] >> high) & 15u;
+      uint32_t nibble = ((uint32_t)bytes[i ^ REVERSED] >> high) & 15u;
       words[i] |= ((nibble * 0x00204081u) & 0x01010101u) << plane;
     }
   }

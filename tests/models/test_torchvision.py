@@ -19,7 +19,10 @@ PARAMETERS = {
 }
 
 
-@pytest.mark.parametrize("name", PARAMETERS)
+@pytest.mark.parametrize(
+    "name",
+    [n if n != "resnet101" else pytest.param(n, marks=pytest.mark.slow) for n in PARAMETERS],
+)
 def test_parameters_are_as_many_as_torchvision_documents(name):
     model = nnx.eval_shape(lambda: models.create(f"torchvision/{name}", rngs=nnx.Rngs(0)))
     leaves = nnx.to_flat_state(nnx.state(model, nnx.Param))

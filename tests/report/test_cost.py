@@ -22,7 +22,7 @@ def abstract(name, bits=None):
         ("resnet18", 11_689_512, 1.81),
         ("resnet34", 21_797_672, 3.66),
         ("resnet50", 25_557_032, 4.09),
-        ("resnet101", 44_549_160, 7.80),
+        pytest.param("resnet101", 44_549_160, 7.80, marks=pytest.mark.slow),
         ("mobilenet_v2", 3_504_872, 0.30),
     ],
 )

@@ -1,20 +1,25 @@
-"""Times one network in every engine: XLA, ONNX Runtime, and the C program with each kernel.
+r"""Times one network in every engine: XLA, ONNX Runtime, and the C program with each kernel.
 
 ONNX Runtime also runs torchvision's float network of the same architecture, in float32 and in its
 own int8. All engines take turns in one process, so that what else the machine does meets all of
 them; medians of their times are comparable within one run, and between runs as ratios alone.
 Beside the time on the clock stands that of the processor, in all threads: on a machine that is
-shared, with one thread, it tells more.
+shared, with one thread, it tells more. Then each engine runs once more in a process of its own,
+which says by how much opening the network and running one image have let its memory grow.
 
-    python benchmarks/inference.py --networks resnet18 --bits 2 4 --artifacts /tmp/artifacts
+    python benchmarks/inference.py --networks resnet18 --bits 2 4 --artifacts /tmp/artifacts \
+        --results benchmarks/results/inference
 """
 
 import argparse
+import ctypes
 import dataclasses
 import json
 import os
 import platform
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -45,9 +50,16 @@ class Row:
     engine: str
     threads: int
     batch: int
-    kilobytes: int  # of what is loaded: a model file, or a library
+    file: Path  # what is loaded: a model, or a library
+    kilobytes: int = 0  # of that file
+    workspace: int | None = None  # of a C program and the batch, kB
+    grown: int | None = None  # peak of the memory that opening it and running an image took, kB
     clock: list[float] = dataclasses.field(default_factory=list)  # ms an image, one a round
     processor: list[float] = dataclasses.field(default_factory=list)  # the same, of all threads
+
+    def __post_init__(self) -> None:
+        """Looks the file's size up."""
+        self.kilobytes = round(self.file.stat().st_size / 1000)
 
     @property
     def medians(self) -> tuple[float, float]:
@@ -128,7 +140,7 @@ def float_engines(network: str, threads: int, batch: int, options) -> Iterator[t
     images = np.random.default_rng(1).normal(size=shape).astype(np.float32)
     for kind, path in float_models(network, options.artifacts, options.size).items():
         opened = session(path, threads)
-        row = Row(network, None, f"ONNX Runtime {kind}", threads, batch, _kilobytes(path))
+        row = Row(network, None, f"ONNX Runtime {kind}", threads, batch, path)
         yield row, lambda opened=opened: opened.run(None, {"images": images})
 
 
@@ -141,7 +153,7 @@ def integer_engines(
     images = np.random.default_rng(1).integers(0, 256, shape).astype(np.uint8)
 
     def row(engine: str, file: Path) -> Row:
-        return Row(network, bits, engine, threads, batch, _kilobytes(file))
+        return Row(network, bits, engine, threads, batch, file)
 
     if threads == os.cpu_count():  # XLA takes all that the process has
         loaded = n2uq.load_artifact(directory)
@@ -156,6 +168,7 @@ def integer_engines(
     for kernel in (None, *(options.kernels or NativeProgram(source).kernels)):
         program = NativeProgram(source, threads=threads, kernel=kernel)
         native = row(f"C {kernel or 'fastest'}", library)
+        native.workspace = round(program.workspace_size(batch) / 1000)
         yield native, lambda program=program: program(images)
 
 
@@ -180,19 +193,101 @@ def table(rows: list[Row]) -> str:
     }
     lines = [
         "| network | bits | engine | threads | batch | ms an image | of int8's | processor ms "
-        "| of int8's | kB |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| of int8's | file, kB | workspace, kB | memory grows by, kB |",
+        "|" + " --- |" * 12,
     ]
     for r in rows:
         cells = [r.network, r.bits or "", r.engine, r.threads, r.batch]
         for own, other in zip(r.medians, int8[r.network, r.threads, r.batch], strict=True):
             cells += [f"{own:.2f}", f"{own / other:.2f}"]
-        lines.append(f"| {' | '.join(map(str, [*cells, f'{r.kilobytes:,}']))} |")
+        sizes = (
+            "" if size is None else f"{size:,}" for size in (r.kilobytes, r.workspace, r.grown)
+        )
+        lines.append(f"| {' | '.join(map(str, [*cells, *sizes]))} |")
     return "\n".join(lines)
 
 
-def _kilobytes(path: Path) -> int:
-    return round(path.stat().st_size / 1000)
+def measure_memory(row: Row) -> None:
+    """Lets a process of its own open a network and run one image; XLA's is left out."""
+    if row.engine == "XLA" or not Path("/proc/self/clear_refs").exists():
+        return
+    command = [sys.executable, __file__, "--grow", str(row.file)]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    row.grown = int(result.stdout)
+
+
+def grown_memory(file: Path) -> int:
+    """Opens a network, runs one image, and returns the peak of what that took, in kB."""
+    before = _status("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    if file.suffix == ".onnx":
+        opened = session(file, 1)
+        (given,) = opened.get_inputs()
+        shape = [n if isinstance(n, int) else 1 for n in given.shape]
+        dtype = np.float32 if given.type == "tensor(float)" else np.uint8
+        opened.run(None, {given.name: np.zeros(shape, dtype)})
+    else:
+        library = ctypes.CDLL(str(file))
+        library.model_workspace_size.restype = ctypes.c_size_t
+        workspace = np.empty(library.model_workspace_size(ctypes.c_size_t(1)), np.uint8)
+        # Of any network here: an image and the logits are smaller.
+        arrays = np.zeros(2**20, np.uint8), np.zeros(2**16, np.int32), workspace
+        image, logits, scratch = (a.ctypes.data_as(ctypes.c_void_p) for a in arrays)
+        status = library.model_run(image, ctypes.c_size_t(1), logits, scratch)
+        assert status == 0, status
+    return _status("VmHWM") - before
+
+
+def _status(name: str) -> int:
+    text = Path("/proc/self/status").read_text()
+    return int(next(line.split()[1] for line in text.splitlines() if line.startswith(name)))
+
+
+def draw(rows: list[Row], path: Path) -> None:
+    """Draws time and memory of one thread beside ONNX Runtime's int8."""
+    from n2uq_jax.report.style import (
+        BLUE,
+        INK,
+        NEUTRAL,
+        TEXT_SIZE,
+        TITLE_SIZE,
+        new_figure,
+        save,
+        style_axes,
+    )
+
+    first = rows[0]
+    shown = [
+        r
+        for r in rows
+        if (r.network, r.threads, r.batch) == (first.network, first.threads, first.batch)
+        and (not r.engine.startswith("C ") or r.engine == "C fastest")
+    ]
+    names = [f"{r.engine}, {r.bits} bits" if r.bits else r.engine for r in shown]
+    colors = [BLUE if r.engine.startswith("C ") else NEUTRAL for r in shown]
+    figure = new_figure(8, 0.35 * len(shown) + 0.9)
+    panels = (
+        ("processor time, of int8's", [r.medians[1] for r in shown]),
+        ("file, MB", [r.kilobytes / 1000 for r in shown]),
+        ("memory grows by, MB", [(r.grown or 0) / 1000 for r in shown]),
+    )
+    int8 = next(r.medians[1] for r in shown if r.engine == "ONNX Runtime int8")
+    for axes, (name, values) in zip(figure.subplots(1, 3, sharey=True), panels, strict=True):
+        style_axes(axes)
+        scaled = [v / int8 for v in values] if "int8" in name else values
+        bars = axes.barh(names, scaled, color=colors, height=0.6)
+        axes.bar_label(
+            bars,
+            [f"{v:.2f}" if "int8" in name else f"{v:.1f}" for v in scaled],
+            padding=3,
+            fontsize=TEXT_SIZE,
+            color=INK,
+        )
+        axes.set_title(name, loc="left", fontsize=TITLE_SIZE, color=INK)
+        axes.margins(x=0.25)
+        axes.grid(False)
+    figure.axes[0].invert_yaxis()
+    save(figure, path)
 
 
 def _processor() -> str:
@@ -213,8 +308,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--kernels", nargs="*", help="to force, beside the fastest; default: all")
     parser.add_argument("--artifacts", type=Path, help="where exported networks are kept")
-    parser.add_argument("--json", type=Path, help="file to write")
+    parser.add_argument("--results", type=Path, help="stem of the .json and .png to write")
+    parser.add_argument("--grow", type=Path, help="file of one engine, whose memory is measured")
     options = parser.parse_args()
+    if options.grow:
+        print(grown_memory(options.grow))
+        return
     options.artifacts = options.artifacts or Path(tempfile.mkdtemp())
     options.artifacts.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
@@ -226,19 +325,29 @@ def main() -> None:
                     engines += integer_engines(network, bits, threads, batch, options)
                 measure(engines, options.rounds)
                 rows += [row for row, _ in engines]
+    for row in rows:
+        measure_memory(row)
+    runtime = Path(onnxruntime.__file__).parent / "capi"
     about = {
         "processor": _processor(),
         "cores": os.cpu_count(),
         "load": os.getloadavg(),
         "versions": {k: version(k) for k in ("n2uq_jax", "jax", "onnxruntime")},
+        "onnxruntime_kilobytes": round(sum(p.stat().st_size for p in runtime.glob("*.so*")) / 1000),
         "size": options.size,
         "rounds": options.rounds,
     }
     print(json.dumps(about))
     print(table(rows))
-    if options.json:
-        results = [dataclasses.asdict(row) | {"medians": row.medians} for row in rows]
-        options.json.write_text(json.dumps({**about, "rows": results}, indent=1) + "\n")
+    if options.results:
+        results = [
+            dataclasses.asdict(row) | {"file": row.file.name, "medians": row.medians}
+            for row in rows
+        ]
+        text = json.dumps({**about, "rows": results}, indent=1) + "\n"
+        options.results.parent.mkdir(parents=True, exist_ok=True)
+        options.results.with_suffix(".json").write_text(text)
+        draw(rows, options.results.with_suffix(".png"))
 
 
 if __name__ == "__main__":

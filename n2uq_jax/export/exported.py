@@ -118,6 +118,7 @@ def export_model(
     _check_preprocessing(preprocessing, image_shape)
     image_dtype = None if images is None else images.dtype
     traced, parameters = trace_model(model, tuple(image_shape), image_dtype)
+    _check_page(formats, title, traced.image_dtype)
     (logits,) = traced.at(1).graph.outputs
     _check_class_names(class_names, logits.shape[-1])
     data = "noise" if images is None else "given"
@@ -214,6 +215,18 @@ def _check_json(**values: Any) -> None:
             json.dumps(value, allow_nan=False)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{name} must be JSON-able: {error}.") from error
+
+
+def _check_page(formats: Sequence[str], title: Any, image_dtype: np.dtype) -> None:
+    """Refuses what a page cannot show before the enumeration, which takes long."""
+    if title is not None and not isinstance(title, str):
+        raise ValueError(f"title must be a string or None, got {title!r}.")
+    if "html" in formats and image_dtype != np.uint8:
+        raise ValueError(
+            f"the format html takes integer-only networks, whose images are uint8, got one for "
+            f"{image_dtype}: create it with integer_only=True, or convert it by "
+            "n2uq.to_integer_only."
+        )
 
 
 def _check_class_names(names: Sequence[str] | None, classes: int) -> None:

@@ -10,6 +10,7 @@ from flax import nnx
 
 from n2uq_jax.export import build_program, export_model, load_artifact
 from n2uq_jax.export import exported as module
+from n2uq_jax.export.formats.c import webassembly
 from tests.export.integer_network import SHAPE, network, parameters, pixels
 from tests.export.networks import images
 
@@ -70,6 +71,7 @@ def test_bad_arguments_write_nothing(model, tmp_path):
         ({"source": {"x": float("nan")}}, "source must be JSON-able"),
         ({"image_shape": (8, 0, 1)}, r"image_shape must be positive integers, got \(8, 0, 1\)"),
         ({"formats": "onnx"}, "formats must be among"),
+        ({"title": 3}, "title must be a string or None, got 3"),
         ({"images": images(2, (8, 8, 3))}, r"images must have shape \(n, 8, 8, 1\)"),
         ({"images": images(2).astype(np.float16)}, "images must be float32 or uint8, got float16"),
     ],
@@ -93,6 +95,13 @@ def test_a_missing_package_is_told_before_any_work(model, tmp_path, monkeypatch)
     with pytest.raises(ImportError, match="the format qonnx needs the package onnx: pip install"):
         export_model(model, tmp_path / "a", image_shape=(8, 8, 1), formats=["qonnx"])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_page_of_float_images_is_refused_before_any_work(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(webassembly, "check_webassembly", lambda: None)
+    monkeypatch.setattr(module, "build", None)
+    with pytest.raises(ValueError, match=r"format html takes integer-only .* got one for float32"):
+        export_model(model, tmp_path / "a", image_shape=(8, 8, 1), formats=["html"])
 
 
 def test_integer_network_is_reported_as_such(tmp_path):

@@ -25,6 +25,11 @@ def test_missing_compilers_are_named(monkeypatch):
         check_formats(["stablehlo", "html"])
 
 
+def test_a_page_is_of_integers_alone(program):
+    with pytest.raises(ValueError, match="format html takes integer-only networks"):
+        write_format(program, "html")
+
+
 def test_a_format_is_a_file(program):
     check_formats([name for name in FORMATS if name != "html"])
     (name,) = write_format(program, "onnx")

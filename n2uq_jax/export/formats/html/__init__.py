@@ -42,6 +42,12 @@ def to_html(
       CompilerError: if there is no compiler for WebAssembly.
       ValueError: if the program keeps float arithmetic, or computes what C has no layer for.
     """
+    if not program.integer_only:
+        raise ValueError(
+            "the format html takes integer-only networks, and this one computes in float between "
+            "its products: create it with integer_only=True, or convert it by "
+            "n2uq.to_integer_only."
+        )
     network = lower(program)
     source = generate(network, kept=tuple(network.codes.values()))
     about = describe_page(

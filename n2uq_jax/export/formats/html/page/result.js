@@ -43,7 +43,7 @@ class Result {
       row.item.title = `sum ${sums[index].toLocaleString("en")}`;
     });
     this.verdict.replaceChildren(
-      labelled("strong", "", classNames[best]),
+      labelled("strong", classNames[best].length > 12 ? "long" : "", classNames[best]),
       labelled("span", "share", percent(shares[best])),
     );
     this.glance.textContent = classNames[best];

@@ -5,12 +5,18 @@ import dataclasses
 import numpy as np
 from onnx import TensorProto
 
-from n2uq_jax.export.formats.onnx.graph import OnnxGraph
+from n2uq_jax.export.formats.onnx.graph import OnnxGraph, row_length
 from n2uq_jax.export.thresholds.thresholds import Thresholds
 from n2uq_jax.export.trace.ranges import Range
 
 _NEVER = 255
 """No byte is larger."""
+
+_MOST_COMPARISONS = 4
+"""More take longer than reading codes from a table."""
+
+_LARGEST_TABLE = 2**18
+"""Bytes of a quantizer's tables that a processor's second cache holds; beyond, comparisons win."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,15 +80,96 @@ class Comparisons:
           What is added to the sums of each channel, which then end at 0 and 255, and comparisons of
           these bytes. None if the thresholds of a channel span more.
         """
-        low, high = sums.low[:, None], sums.high[:, None]
-        open_ = (self.points >= low) & (self.points < high) & (self.steps != 0)
-        first = np.where(open_, self.points, np.iinfo(np.int64).max).min(1)
-        first = np.where(open_.any(1), first, sums.low)
+        low = sums.low[:, None]
+        open_, first = self._open(sums)
         points = np.where(open_, self.points - first[:, None], _NEVER)
         if (points > _NEVER).any() or (points[open_] == _NEVER).any():
             return None
         always = np.where(self.points < low, self.steps, 0)
         return -first, Comparisons(points, self.steps, self.base + always.sum(1), np.uint8)
+
+    @property
+    def same(self) -> bool:
+        """Whether all channels have the same comparisons."""
+        arrays = (self.points, self.steps, self.base)
+        return all(bool((array == array[:1]).all()) for array in arrays)
+
+    def span(self, sums: Range) -> tuple[np.ndarray, int]:
+        """Returns the first threshold of each channel, and how far apart first and last are.
+
+        Args:
+          sums: between which integers lie, per channel; other thresholds do not count.
+        """
+        open_, first = self._open(sums)
+        return first, int(np.where(open_, self.points - first[:, None], 0).max())
+
+    def _open(self, sums: Range) -> tuple[np.ndarray, np.ndarray]:
+        """Says which thresholds sums can lie on both sides of, and the first of each channel."""
+        low, high = sums.low[:, None], sums.high[:, None]
+        open_ = (self.points >= low) & (self.points < high) & (self.steps != 0)
+        first = np.where(open_, self.points, np.iinfo(np.int64).max).min(1)
+        return open_, np.where(open_.any(1), first, sums.low)
+
+
+def add_codes(
+    graph: OnnxGraph, x: str, comparisons: Comparisons, sums: Range, shape, hint: str
+) -> str:
+    """Adds the nodes that turn integers into codes: a table of them, or comparisons if few.
+
+    Args:
+      graph: to add to.
+      x: name of a tensor of ``comparisons.dtype``, channels last.
+      comparisons: what decides the codes.
+      sums: between which the integers lie, per channel.
+      shape: of the tensor.
+      hint: how the names of nodes begin.
+
+    Returns:
+      The name of a uint8 tensor.
+    """
+    if comparisons.dtype == np.int32 and comparisons.points.shape[1] > _MOST_COMPARISONS:
+        channels = shape[-1]
+        low, high = sums.bounds
+        if comparisons.same and high - min(low, 0) < _LARGEST_TABLE:
+            return _look_up(graph, x, comparisons, sums, shape, hint)
+        if comparisons.span(sums)[1] * channels < _LARGEST_TABLE:
+            return _look_up_by_channel(graph, x, comparisons, sums, shape, hint)
+    return count(graph, x, comparisons, row_length(shape), hint)
+
+
+def _look_up(
+    graph: OnnxGraph, x: str, comparisons: Comparisons, sums: Range, shape, hint: str
+) -> str:
+    """Reads codes from a table that has negative integers behind the others, as indices have."""
+    low, high = sums.bounds
+    parts = [_range(graph, 0, max(high, 0) + 1)]
+    if low < 0:
+        parts.append(_range(graph, low, 0))
+    integers = graph.node("Concat", parts, axis=0) if len(parts) > 1 else parts[0]
+    first = (getattr(comparisons, name)[:1] for name in ("points", "steps", "base"))
+    table = count(graph, integers, Comparisons(*first), None, hint)
+    index = graph.reshape(x, (-1,))
+    return graph.reshape(graph.node("GatherElements", [table, index], axis=0), shape)
+
+
+def _look_up_by_channel(
+    graph: OnnxGraph, x: str, comparisons: Comparisons, sums: Range, shape, hint: str
+) -> str:
+    """Reads codes from a table for each channel, between its first and its last threshold."""
+    first, span = comparisons.span(sums)
+    above = graph.node("Sub", [x, graph.row(first.astype(np.int32), row_length(shape))])
+    ends = (graph.constant(np.int32(end)) for end in (0, span + 1))
+    index = graph.reshape(graph.node("Clip", [above, *ends]), (-1, shape[-1]))
+    rows = graph.reshape(_range(graph, 0, span + 2), (-1, 1))
+    integers = graph.node("Add", [rows, graph.constant(first.astype(np.int32))])
+    table = count(graph, integers, comparisons, None, hint)
+    return graph.reshape(graph.node("GatherElements", [table, index], axis=0), shape)
+
+
+def _range(graph: OnnxGraph, start: int, stop: int) -> str:
+    """Adds all integers of an interval, which the runtime makes when it loads the model."""
+    ends = (graph.constant(np.int32(number)) for number in (start, stop, 1))
+    return graph.node("Range", list(ends))
 
 
 def count(graph: OnnxGraph, x: str, comparisons: Comparisons, width: int | None, hint: str) -> str:

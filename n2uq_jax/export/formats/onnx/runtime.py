@@ -6,7 +6,7 @@ import numpy as np
 from onnx import TensorProto, checker
 
 from n2uq_jax.export.formats.onnx.builder import OnnxBuilder
-from n2uq_jax.export.formats.onnx.comparisons import Comparisons, count
+from n2uq_jax.export.formats.onnx.comparisons import Comparisons, add_codes
 from n2uq_jax.export.formats.onnx.graph import row_length
 from n2uq_jax.export.formats.onnx.leaky import extremum
 from n2uq_jax.export.formats.onnx.operations import add_integer_operation
@@ -17,6 +17,7 @@ from n2uq_jax.export.program.program import IntegerProgram
 from n2uq_jax.export.trace.graph import Op, Value
 from n2uq_jax.export.trace.products import Product
 from n2uq_jax.export.trace.quantizer import Quantizer, Source
+from n2uq_jax.export.trace.ranges import Range
 from n2uq_jax.primitives import POINTWISE
 
 OPSET = 21
@@ -58,7 +59,7 @@ class _Builder(OnnxBuilder):
         self._names: dict[Value, str] = {self.images: "images"}
         self._cast: dict[tuple[Value, int], str] = {}
         self._rests: dict[Value, np.ndarray] = {}
-        self._compared: dict[Value, tuple[str, Comparisons]] = {}
+        self._compared: dict[Value, tuple[str, Comparisons, Range]] = {}
         self._pooled: set[Value] = set()
         self._chains: dict[Op, PooledChain] = {}
         for chain in pooled_chains(self):
@@ -101,12 +102,12 @@ class _Builder(OnnxBuilder):
 
     def apply_thresholds(self, quantizer: Quantizer, source: Source) -> None:
         value = source.value
-        if value not in self._compared:
-            comparisons = Comparisons.of(self.program.thresholds[quantizer.name])
-            name = self.int32(value)
+        if value in self._compared:
+            name, comparisons, held = self._compared[value]
         else:
-            name, comparisons = self._compared[value]
-        codes = count(self.graph, name, comparisons, row_length(value.shape), quantizer.name)
+            comparisons = Comparisons.of(self.program.thresholds[quantizer.name])
+            name, held = self.int32(value), source.range
+        codes = add_codes(self.graph, name, comparisons, held, value.shape, quantizer.name)
         if quantizer.codes.shape != value.shape:
             codes = self.graph.reshape(codes, quantizer.codes.shape)
         self._names[quantizer.codes] = codes
@@ -117,28 +118,34 @@ class _Builder(OnnxBuilder):
         held = self.network.ranges[value]
         x = Codes(self._names[value], self.code_type(value), value.shape, held)
         quantizer = self.sole_quantizer(out)
-        if quantizer is None:
-            sums, rest = add_product(self.graph, x, weight, product)
-            if any(chain.start is out for chain in self._chains.values()):
-                self._names[out], self._rests[out] = sums, rest
-            else:
-                self.hold_int32(out, self._by_channel("Add", sums, rest, out.shape))
+        if quantizer is not None:
+            self._compare(product, x, weight, quantizer)
             return
+        sums, rest = add_product(self.graph, x, weight, product)
+        if any(chain.start is out for chain in self._chains.values()):
+            self._names[out], self._rests[out] = sums, rest
+        else:
+            self.hold_int32(out, self._by_channel("Add", sums, rest, out.shape))
+
+    def _compare(
+        self, product: Product, x: Codes, weight: np.ndarray, quantizer: Quantizer
+    ) -> None:
+        """Adds a product whose sums are compared with thresholds, and nothing else."""
         comparisons = Comparisons.of(self.program.thresholds[quantizer.name])
         if weight.min() > np.iinfo(weight.dtype).min:
             signs = comparisons.signs
             comparisons = comparisons.of_negated(signs)
             weight = weight * signs.astype(weight.dtype)
-        moved = None
-        if can_saturate(x, weight, product):
-            moved = comparisons.in_a_byte(product.accumulator_range(weight))
-        if moved is None:
-            sums, rest = add_product(self.graph, x, weight, product)
-            self._compared[out] = sums, comparisons.of_moved(rest)
-        else:
+        held = product.accumulator_range(weight)
+        moved = comparisons.in_a_byte(held) if can_saturate(x, weight, product) else None
+        if moved is not None:
             bias, comparisons = moved
-            name = add_saturating(self.graph, x.name, weight, bias, product)
-            self._compared[out] = name, comparisons
+            sums = add_saturating(self.graph, x.name, weight, bias, product)
+        else:
+            sums, rest = add_product(self.graph, x, weight, product)
+            comparisons = comparisons.of_moved(rest)
+            held = Range(held.low - rest, held.high - rest)
+        self._compared[product.accumulator] = sums, comparisons, held
 
     def integers(self, op: Op) -> None:
         chain = self._chains.get(op)

@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from n2uq_jax.export.formats.onnx.comparisons import Comparisons, count
+from n2uq_jax.export.formats.onnx.comparisons import Comparisons, add_codes, count
 from n2uq_jax.export.formats.onnx.graph import OnnxGraph
 from n2uq_jax.export.thresholds.thresholds import Thresholds
 from n2uq_jax.export.trace.ranges import Range
@@ -81,3 +81,50 @@ def test_a_byte_decides_thresholds_that_span_less(span, fits):
     thresholds = Thresholds(points, np.ones_like(points, np.int16), np.zeros(1, np.int16), 2)
     moved = Comparisons.of(thresholds).in_a_byte(Range.of(LOW, HIGH).over(1))
     assert (moved is not None) == fits
+
+
+def through_nodes(thresholds, sums, held, *, optimized=True):
+    """Returns the codes of integers, and the operators that found them."""
+    graph = OnnxGraph(21)
+    rows = np.resize(sums, (1, -(-len(sums) // 7) * 7))
+    x = np.repeat(rows.reshape(1, -1, 7, 1), 6, axis=-1).astype(np.int32)
+    output = add_codes(graph, "x", Comparisons.of(thresholds), held, x.shape, "codes")
+    codes = run_nodes(graph, output, x, optimized=optimized)
+    assert codes.dtype == np.uint8
+    return codes.reshape(-1, 6)[: len(sums)], {node.op_type for node in graph.nodes}
+
+
+@pytest.mark.parametrize("kind", ["rising", "falling", "mixed", "both"])
+def test_many_thresholds_are_tables(kind):
+    thresholds = made(kind, 15, 700)
+    expected = np.asarray(thresholds(SUMS[:, None].repeat(6, 1)))
+    for optimized in (True, False):
+        held = Range.of(LOW, HIGH).over(6)
+        result, operators = through_nodes(thresholds, SUMS, held, optimized=optimized)
+        assert "GatherElements" in operators
+        np.testing.assert_array_equal(result, expected)
+
+
+@pytest.mark.parametrize(("low", "high"), [(-400, 400), (0, 400), (20, 90), (-90, -20)])
+def test_channels_that_are_the_same_share_a_table(low, high):
+    one = made("rising", 15, 700, seed=3)
+    arrays = (np.repeat(array[:1], 6, axis=0) for array in (one.points, one.steps, one.base))
+    thresholds = Thresholds(*arrays, 15)
+    sums = np.arange(low, high + 1)
+    result, operators = through_nodes(thresholds, sums, Range.of(low, high).over(6))
+    assert "GatherElements" in operators
+    assert "Clip" not in operators
+    expected = np.asarray(thresholds(sums[:, None].repeat(6, 1).astype(np.int32)))
+    np.testing.assert_array_equal(result, expected)
+
+
+@pytest.mark.parametrize(("levels", "spread"), [(3, 700), (15, 200_000)])
+def test_few_thresholds_and_those_of_long_tables_are_comparisons(levels, spread):
+    thresholds = made("rising", levels, spread)
+    sums = np.linspace(-spread, spread, 999).astype(np.int32)
+    sums = np.concatenate([sums, thresholds.points[0], thresholds.points[1] + 1])
+    held = Range.of(int(sums.min()), int(sums.max())).over(6)
+    result, operators = through_nodes(thresholds, sums, held)
+    assert "GatherElements" not in operators
+    expected = np.asarray(thresholds(sums[:, None].repeat(6, 1)))
+    np.testing.assert_array_equal(result, expected)

@@ -25,7 +25,9 @@ def state_dict(table="resnet18", bits=2):
     return state
 
 
-@pytest.mark.parametrize("table", FAMILIES)
+@pytest.mark.parametrize(
+    "table", [t if t != "resnet50" else pytest.param(t, marks=pytest.mark.slow) for t in FAMILIES]
+)
 def test_round_trip_changes_no_byte(table):
     model = network(table, 3)
     state = state_dict(table, 3)

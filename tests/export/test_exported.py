@@ -1,6 +1,7 @@
 import dataclasses
 import importlib.util
 import json
+import math
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ from flax import nnx
 from n2uq_jax.export import build_program, export_model, load_artifact
 from n2uq_jax.export import exported as module
 from n2uq_jax.export.formats.c import webassembly
+from n2uq_jax.export.proof.native import NativeComparison
 from tests.export.integer_network import SHAPE, network, parameters, pixels
 from tests.export.networks import images
 
@@ -119,6 +121,34 @@ def test_integer_network_is_reported_as_such(tmp_path):
     np.testing.assert_array_equal(loaded(pixels(20)), expected, strict=True)
     with pytest.raises(ValueError, match="images must be uint8"):
         loaded(pixels(2).astype(np.float32))
+
+
+def test_a_c_program_is_compared_where_there_is_a_compiler(model, tmp_path, monkeypatch):
+    found = NativeComparison(2, {"layer": 50}, {"layer": 3}, 20, 4, 1, math.inf)
+    compared = []
+
+    def compare(program, images, **_):
+        compared.append(len(images))
+        return found
+
+    monkeypatch.setattr(module, "compare_native", compare)
+    arguments = {"image_shape": (8, 8, 1), "images": images(2), "formats": ["c"]}
+    result = export_model(model, tmp_path / "a", **arguments)
+    assert compared == [2]
+    assert "C program: 3 of 50 codes differ from XLA, 1 top-1" in str(result)
+    report = json.loads((tmp_path / "a" / "report.json").read_text())["c"]
+    assert (report["run"], report["codes"], report["differing"]) == (
+        True,
+        {"layer": 50},
+        {"layer": 3},
+    )
+    assert report["largest_logit_difference"] is None
+    monkeypatch.undo()
+    monkeypatch.setenv("CC", "no-such-compiler")
+    result = export_model(model, tmp_path / "b", **arguments)
+    assert "C program: not run, since there is no C compiler 'no-such-compiler'" in str(result)
+    assert json.loads((tmp_path / "b" / "report.json").read_text())["c"]["run"] is False
+    assert (tmp_path / "b" / "model.c").exists()
 
 
 def test_infinite_logits_are_a_failure(tmp_path):

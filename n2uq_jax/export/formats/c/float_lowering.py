@@ -57,7 +57,7 @@ class FloatLowering(IntegerLowering):
             )
         self.floats: dict[FloatNode, str] = {}
         self.quantizers = {q.op: q.name for q in self.network.quantizers}
-        self.consumers = self.network.graph.consumers()
+        self.read_by = self.readers()
 
     def layer_list(self) -> LayerList:
         """Walks through the trace.
@@ -100,7 +100,7 @@ class FloatLowering(IntegerLowering):
     def _is_kept(self, op: Op, value: Value) -> bool:
         """Whether several readers share a value, so that it is computed once."""
         isolated = op.name == "optimization_barrier" or value in self.network.shared
-        shared = isolated and len(self.consumers.get(value, [])) > 1
+        shared = isolated and len(self.read_by.get(value, [])) > 1
         return shared and isinstance(self.env[value], FloatNode)
 
     def _quantize(self, op: Op) -> None:

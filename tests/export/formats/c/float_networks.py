@@ -4,7 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from n2uq_jax.export import build_program
 from n2uq_jax.export.formats.c.layers import FloatConv, LayerList, Pool
+from n2uq_jax.export.formats.c.lowering import lower
 from n2uq_jax.export.formats.c.tensors import tensors
 from tests.export import integer_network
 
@@ -24,7 +26,7 @@ def parameters(seed=0):
 
 
 def network_of(function):
-    """Returns a network in which a function of floats stands behind a product of codes."""
+    """Returns the layers of a network with a function of floats behind a product of codes."""
 
     def network(p, images):
         bias = integer_network.row(p["bias"])
@@ -33,7 +35,7 @@ def network_of(function):
         x = function(sums.astype(jnp.float32) * 0.1 + images, bias)
         return x.mean((1, 2)) @ p["head"]
 
-    return network
+    return lower(build_program((network, parameters()), SHAPE))
 
 
 def exact_operations(x, bias):

@@ -92,3 +92,51 @@ def check_program(
         np.testing.assert_array_equal(run, expected)
     np.testing.assert_array_equal(runs[-1], interpret(second, images)[other_output][:, 0, 0])
     return len(runs) - 1
+
+
+FLOAT_MAIN = """
+#include "model.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+/* Reads two images from the standard input, and writes their logits with each kernel. */
+int main(void) {
+  static model_input images[2 * MODEL_HEIGHT * MODEL_WIDTH * MODEL_CHANNELS];
+  model_output logits[2 * MODEL_CLASSES];
+  void *workspace = malloc(model_workspace_size(2));
+  if (fread(images, sizeof images, 1, stdin) != 1) return 3;
+  for (size_t i = 0; model_kernel_name(i); i++) {
+    model_options options = {.threads = 1, .kernel = model_kernel_name(i)};
+    if (model_run_with(&options, images, 2, logits, workspace)) return 4;
+    fwrite(logits, sizeof logits, 1, stdout);
+  }
+  free(workspace);
+  return 0;
+}
+"""
+
+
+def check_floats(folder: Path, network, images: np.ndarray, compiler: list[str], emulator=()):
+    """Compiles a network of floats, runs it, and compares it with the interpreter to the last bit.
+
+    Args:
+      folder: for the files.
+      network: takes and gives floats.
+      images: two.
+      compiler: command and flags.
+      emulator: command that runs the program.
+    """
+    source = generate(network)
+    for name, text in (("c", source.code), ("h", source.header)):
+        (folder / f"model.{name}").write_text(text)
+    (folder / "main.c").write_text(FLOAT_MAIN)
+    command = [*compiler, *STRICT, "-ffp-contract=off", "main.c", "model.c", "-o", "program", "-lm"]
+    subprocess.run(command, cwd=folder, check=True)
+    result = subprocess.run(
+        [*emulator, folder / "program"], input=images.tobytes(), capture_output=True, check=True
+    )
+    expected = interpret(network, images)[network.output][:, 0, 0]
+    runs = np.frombuffer(result.stdout, np.float32).reshape(-1, *expected.shape)
+    assert len(runs) >= 1
+    for run in runs:
+        np.testing.assert_array_equal(run, expected)

@@ -4,7 +4,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from n2uq_jax.export import build_program
 from n2uq_jax.export.formats.c.engine import NativeProgram
 from n2uq_jax.export.formats.c.generate import generate
 from n2uq_jax.export.formats.c.interpreter import interpret
@@ -59,13 +58,8 @@ def test_integers_stay_in_integer_kernels():
     assert sum(isinstance(layer, Threshold) for layer in layers) == len(program.folded)
 
 
-def network_of(function):
-    model = float_networks.network_of(function), float_networks.parameters()
-    return lower(build_program(model, float_networks.SHAPE))
-
-
 def test_every_exact_operation_is_that_of_ieee_754(compiler):
-    network = network_of(float_networks.exact_operations)
+    network = float_networks.network_of(float_networks.exact_operations)
     batch = images(3, float_networks.SHAPE)
     batch[1, 2, 3, :3] = [np.nan, np.inf, -np.inf]
     expected = interpret(network, batch)[network.output][:, 0, 0]
@@ -76,7 +70,7 @@ def test_every_exact_operation_is_that_of_ieee_754(compiler):
 
 
 def test_other_operations_are_the_standard_librarys(compiler):
-    network = network_of(float_networks.library_operations)
+    network = float_networks.network_of(float_networks.library_operations)
     batch = images(3, float_networks.SHAPE)
     source = generate(network)
     assert "#include <math.h>" in source.code
@@ -101,4 +95,4 @@ def test_plain_arithmetic_needs_no_library_of_functions():
 )
 def test_what_no_layer_computes_is_refused(function, message):
     with pytest.raises(ValueError, match=message):
-        generate(network_of(function))
+        generate(float_networks.network_of(function))

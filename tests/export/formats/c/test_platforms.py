@@ -8,7 +8,9 @@ import pytest
 from n2uq_jax.export.formats.c.generate import generate
 from n2uq_jax.export.formats.c.interpreter import interpret
 from tests.export.formats.c import devices
-from tests.export.formats.c.programs import STRICT, check_program, every_layer
+from tests.export.formats.c.float_networks import every_float_layer, exact_operations, network_of
+from tests.export.formats.c.programs import STRICT, check_floats, check_program, every_layer
+from tests.export.networks import images
 
 S390X = "s390x-linux-gnu-gcc"
 ARM = "aarch64-linux-gnu-gcc"
@@ -61,6 +63,33 @@ def test_64_bit_arm_gives_the_same_integers(architecture, kernels, tmp_path):
         folder.mkdir()
         seeds = (2 * seed, 2 * seed + 1)
         assert check_program(folder, command, ["qemu-aarch64"], seeds) == kernels
+
+
+SANITIZED = [
+    *("-g", "-O1", "-fno-sanitize-recover=all"),
+    "-fsanitize=address,undefined,float-cast-overflow",
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("command", "emulator"),
+    [
+        (["gcc", *SANITIZED], []),
+        (["gcc", "-O3", "-march=native"], []),
+        (["gcc", "-O1", "-DN2UQ_PLAIN"], []),
+        (["clang", "-O3", "-march=native"], []),
+        ([ARM, "-O3", "-static"], ["qemu-aarch64"]),
+    ],
+    ids=["sanitized", "gcc", "plain", "clang", "arm"],
+)
+def test_floats_are_the_same_to_the_last_bit(compiler, command, emulator, tmp_path):
+    need(*command[:1], *emulator)
+    networks = {"layers": every_float_layer(1)[1], "operations": network_of(exact_operations)}
+    for name, network in networks.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        check_floats(folder, network, images(2, network.image_shape), command, emulator)
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 """The recipe for ImageNet from tars to a trained network, every part of it real but small.
 
 ILSVRC tars, TFDS's own builder, ArrayRecord, a worker process that decodes, torchvision's files of
-weights, ResNet-18 with 2 bits and ResNet-50 as its teacher, parameters spread over two devices.
+weights, ResNet-18 with 2 bits and ResNet-101 as its teacher, parameters spread over two devices.
 """
 
 import json
@@ -22,7 +22,7 @@ from n2uq_jax.workdir.metrics import read_metrics
 torch = pytest.importorskip("torch", reason="the extra torch is not installed")
 torchvision = pytest.importorskip("torchvision", reason="torchvision is not installed")
 
-pytestmark = pytest.mark.slow  # whole runs of ResNet-18 with a ResNet-50 as its teacher
+pytestmark = pytest.mark.slow  # whole runs of ResNet-18 with a ResNet-101 as its teacher
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +34,9 @@ def start(imagenet_dir, tmp_path_factory):
     from safetensors.torch import save_file
 
     save_file(student, folder / "resnet18.safetensors")
-    teacher = torchvision.models.resnet50()
+    teacher = torchvision.models.resnet101()
     torch.nn.init.normal_(teacher.fc.weight, std=1e-4)  # or its softmax names one class for all
-    torch.save(teacher.state_dict(), folder / "resnet50.pth")
+    torch.save(teacher.state_dict(), folder / "resnet101.pth")
     flags = [
         "--config=resnet18_w2a2",
         "--cpu_devices=2",
@@ -48,8 +48,7 @@ def start(imagenet_dir, tmp_path_factory):
         "--config.eval_batch_size=8",
         "--config.stages=('quantized',)",
         f"--config.quantized.init={folder / 'resnet18.safetensors'}",
-        "--config.quantized.teacher=torchvision/resnet50",
-        f"--config.quantized.teacher_weights={folder / 'resnet50.pth'}",
+        f"--config.quantized.teacher_weights={folder / 'resnet101.pth'}",
         "--config.quantized.epochs=6.67",  # 20 steps
         "--config.quantized.label_weight=0.1",
         "--config.quantized.label_smoothing=0.1",

@@ -31,7 +31,7 @@ def x64():
 @pytest.fixture
 def optimized():
     """Compiles a test's programs as a user's are, with all of XLA's optimizations."""
-    before = jax.config.jax_disable_most_optimizations
+    before = jax.config.values["jax_disable_most_optimizations"]
     jax.config.update("jax_disable_most_optimizations", False)
     yield
     jax.config.update("jax_disable_most_optimizations", before)

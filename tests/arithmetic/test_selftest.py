@@ -1,11 +1,13 @@
 import jax
 import jax.numpy as jnp
+import pytest
 
 import n2uq_jax as n2uq
 from n2uq_jax.arithmetic import SelfTest
 from n2uq_jax.arithmetic.convolution import Convolution
 
 
+@pytest.mark.usefixtures("optimized")
 def test_this_backend_is_exact():
     result = n2uq.selftest()
     assert result.ok

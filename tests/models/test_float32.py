@@ -72,6 +72,7 @@ def fed_run(network, inputs, codes, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("optimized")
 def test_each_layer_gives_the_codes_of_float64(monkeypatch, record_property):
     images = np.random.default_rng(0).normal(0, 1, (8, 64, 64, 3))
     with jax.enable_x64(True):

@@ -127,6 +127,8 @@ def test_a_second_stage_starts_from_the_first_and_learns_from_it(tmp_path):
 
 def launch(workdir, *more, options=()):
     """Starts the quickstart in two processes as the README has it, only shorter."""
+    environment = {**os.environ, "N2UQ_PYTHON": sys.executable}
+    environment.pop("JAX_DISABLE_MOST_OPTIMIZATIONS", None)  # as a user has it
     return subprocess.Popen(
         [
             *("bash", str(LAUNCHER), "2", *options, "--", "--config", "configs/digits_w2a2.py"),
@@ -138,7 +140,7 @@ def launch(workdir, *more, options=()):
         stderr=subprocess.STDOUT,
         text=True,
         cwd=LAUNCHER.parents[1],
-        env={**os.environ, "N2UQ_PYTHON": sys.executable},
+        env=environment,
     )
 
 

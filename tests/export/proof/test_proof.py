@@ -13,6 +13,7 @@ from n2uq_jax.export.trace.reference import evaluation_function
 from tests.export.networks import NETWORKS, built, images
 
 
+@pytest.mark.usefixtures("optimized")
 @pytest.mark.parametrize(
     "name",
     [

@@ -27,9 +27,17 @@ class PadAndCrop:
         height, width = self.size
         top, left = rng.integers(0, 2 * self.padding + 1, size=2)
         mirrored = rng.random() < 0.5
-        border = (self.padding, self.padding)
-        shifted = np.pad(resized, (border, border, (0, 0)))[top : top + height, left : left + width]
+        down, right = self.padding - top, self.padding - left
+        shifted = np.zeros_like(resized)  # np.pad takes ten times as long for small images
+        shifted[_overlap(down, height), _overlap(right, width)] = resized[
+            _overlap(-down, height), _overlap(-right, width)
+        ]
         return shifted[:, ::-1] if self.flip and mirrored else shifted
+
+
+def _overlap(shift: int, length: int) -> slice:
+    """Where an axis that moved by ``shift`` lies within its old bounds."""
+    return slice(max(shift, 0), max(length + min(shift, 0), 0))
 
 
 @dataclasses.dataclass(frozen=True)

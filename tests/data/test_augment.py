@@ -26,6 +26,13 @@ def test_all_shifts_and_only_shifts_occur(flip):
     assert seen == {move.tobytes() for move in moves}
 
 
+def test_a_shift_beyond_the_image_leaves_nothing_of_it():
+    transform = PadAndCrop((4, 3), padding=6)
+    seen = {transform(IMAGE, np.random.default_rng(seed)).tobytes() for seed in range(2000)}
+    steps = range(-6, 7)
+    assert seen == {shifted(IMAGE, down, right).tobytes() for down in steps for right in steps}
+
+
 def test_the_generator_decides_and_nothing_else():
     transform = PadAndCrop((4, 3), padding=2, flip=True)
     seeds = range(20)

@@ -80,6 +80,7 @@ def test_metadata_of_a_kernel_is_kept():
     assert result.layer.kernel.get_metadata()["role"] == "mine"
 
 
+@pytest.mark.slow
 def test_stacked_layers_get_stacked_quantizers():
     model = Scanned(nnx.Rngs(0))
     result = quantized(model)

@@ -190,7 +190,7 @@ def test_evaluation_resumes_and_ends(digits):
         next(resumed)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_corrupt_training_records_are_replaced_counted_and_named(caplog, workers):
     dataset = tiny(10, broken=(3, 4, 9))
     with data.train_batches(dataset, 10, num_workers=workers, max_bad_records=3) as iterator:

@@ -23,6 +23,7 @@ def test_every_picture_is_drawn_and_used(figures):
     assert used == there
 
 
+@pytest.mark.slow
 def test_the_gradient_is_that_of_the_curve_through_the_knots(figures):
     left, right = figures["gste.png"]().axes
     curve, knots, staircase = (line.get_xydata() for line in left.lines[:3])

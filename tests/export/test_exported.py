@@ -123,6 +123,7 @@ def test_integer_network_is_reported_as_such(tmp_path):
         loaded(pixels(2).astype(np.float32))
 
 
+@pytest.mark.slow
 def test_a_c_program_is_compared_where_there_is_a_compiler(model, tmp_path, monkeypatch):
     found = NativeComparison(2, {"layer": 50}, {"layer": 3}, 20, 4, 1, math.inf)
     compared = []

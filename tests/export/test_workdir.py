@@ -58,6 +58,7 @@ def test_command_writes_an_artifact(artifact):
     assert manifest["source"]["data"]["name"] == "digits"
 
 
+@pytest.mark.slow
 def test_integer_model_has_the_accuracy_of_the_network(workdir, artifact):
     metrics = evaluate_artifact(artifact, batch_size=100)
     expected = evaluate_workdir(workdir, batch_size=128)

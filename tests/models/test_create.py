@@ -26,7 +26,7 @@ def output_shape(model, images):
     [
         ("resnet8", 3),
         ("resnet18", 1),
-        ("resnet50", 3),
+        pytest.param("resnet50", 3, marks=pytest.mark.slow),
         ("mobilenet_v2", 1),
         ("torchvision/resnet18", 1),
     ],
@@ -36,7 +36,10 @@ def test_images_of_any_size_become_logits(name, channels):
     assert output_shape(model, (1, 75, 51, channels)) == (1, 7)
 
 
-@pytest.mark.parametrize("name", ["resnet8", "resnet50", "mobilenet_v2"])
+@pytest.mark.parametrize(
+    "name",
+    ["resnet8", *(pytest.param(n, marks=pytest.mark.slow) for n in ("resnet50", "mobilenet_v2"))],
+)
 def test_bit_widths_of_weights_and_activations_differ(name):
     model = abstract(name, w_bits=3, a_bits=5)
     layers = [layer for _, layer in nnx.iter_modules(model) if isinstance(layer, QuantConv)]

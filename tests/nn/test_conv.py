@@ -57,6 +57,7 @@ def test_against_flax_on_dequantized_values(shape, kernel_size, arguments):
     np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_image_dtypes_and_parameter_dtypes(x64):
     def dtypes(x_dtype, **kwargs):
         layer = QuantConv(2, 3, 3, w_bits=2, a_bits=2, rngs=nnx.Rngs(0), **kwargs)

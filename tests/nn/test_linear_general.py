@@ -11,6 +11,7 @@ def uniform(*shape, seed=0):
     return jax.random.uniform(jax.random.key(seed), shape, minval=-1.0, maxval=2.0)
 
 
+@pytest.mark.slow
 def test_over_the_last_axis_it_is_a_linear_layer_with_outputs_folded():
     general = QuantLinearGeneral(6, (2, 4), w_bits=3, a_bits=2, signed=True, rngs=nnx.Rngs(0))
     linear = QuantLinear(6, 8, w_bits=3, a_bits=2, signed=True, rngs=nnx.Rngs(0))

@@ -24,17 +24,19 @@ def randomised(params):
 
 MASK = np.arange(3 * 2 * 4 * 6).reshape(3, 2, 4, 6) % 3 > 0
 
+slow = lambda arguments: pytest.param(arguments, marks=pytest.mark.slow)  # noqa: E731
+
 CONVOLUTIONS = [
     {},
     {"strides": 2, "padding": ((1, 1), (1, 1)), "use_bias": False},
     {"signed": True, "per_channel": True, "kernel_dilation": 2},
     {"feature_group_count": 2, "padding": "CIRCULAR"},
-    {"dtype": jnp.bfloat16},
+    slow({"dtype": jnp.bfloat16}),
     {"a_bits": None, "operands": None},
-    {"input_dilation": 2, "padding": 1, "operands": "int8"},
-    {"strides": (1, 2), "operands": "bfloat16", "w_bits": 1, "a_bits": 1},
-    {"mask": MASK},
-    {"a_bits": 4, "per_channel": True, "param_dtype": jnp.bfloat16},
+    slow({"input_dilation": 2, "padding": 1, "operands": "int8"}),
+    slow({"strides": (1, 2), "operands": "bfloat16", "w_bits": 1, "a_bits": 1}),
+    slow({"mask": MASK}),
+    slow({"a_bits": 4, "per_channel": True, "param_dtype": jnp.bfloat16}),
 ]
 
 
@@ -50,9 +52,9 @@ DENSE = [
     {},
     {"signed": True, "use_bias": False},
     {"per_channel": True, "operands": "int8"},
-    {"dtype": jnp.bfloat16, "w_bits": 4, "a_bits": 4},
+    slow({"dtype": jnp.bfloat16, "w_bits": 4, "a_bits": 4}),
     {"a_bits": None},
-    {"w_bits": 8, "param_dtype": jnp.bfloat16},
+    slow({"w_bits": 8, "param_dtype": jnp.bfloat16}),
 ]
 
 

@@ -173,7 +173,7 @@ def test_levels():
     assert q.scale.shape == ()
 
 
-@pytest.mark.parametrize("bits", [1, 8])
+@pytest.mark.parametrize("bits", [1, pytest.param(8, marks=pytest.mark.slow)])
 def test_outermost_codes(bits):
     quantize, levels = jax.jit(quantize_activation, static_argnames="signed"), 2**bits - 1
     for dtype, signed in ((jnp.float16, False), (jnp.bfloat16, False), (jnp.bfloat16, True)):

@@ -97,6 +97,7 @@ def test_many_channels_show_a_few():
     assert len(steps(panels(figure)[0])) == 2 * 12
 
 
+@pytest.mark.slow
 def test_pages_hold_24_panels_and_long_paths_are_cut():
     q = quantizer(1)
     names = [f"a/rather/long/path/to/block/number/{i:02d}/conv/input_quantizer" for i in range(26)]

@@ -63,6 +63,7 @@ def integer_artifact(tmp_path_factory):
     ).directory
 
 
+@pytest.mark.slow
 def test_the_c_engine_gives_the_same_logits(integer_artifact):
     images = integer_network.pixels(5)
     native = load_artifact(integer_artifact, engine="c", threads=2)

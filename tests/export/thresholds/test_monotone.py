@@ -71,6 +71,7 @@ def test_eight_bits_are_bisected_and_proven():
     assert edge.values == 8 * (2 * 255 + 2)
 
 
+@pytest.mark.slow
 def test_negative_slopes_beyond_enumeration_stay_float_and_exact(monkeypatch):
     monkeypatch.setattr(
         importlib.import_module("n2uq_jax.export.thresholds.folding"), "MAX_ENUMERATED", 100

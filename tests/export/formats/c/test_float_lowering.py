@@ -22,7 +22,7 @@ def programs(source):
     return [NativeProgram(source, kernel=kernel, flags=FAST) for kernel in kernels]
 
 
-@pytest.mark.parametrize("name", ["resnet8", "inverted"])
+@pytest.mark.parametrize("name", ["resnet8", pytest.param("inverted", marks=pytest.mark.slow)])
 def test_a_network_of_the_papers_form_is_computed_as_its_layers_say(compiler, name):
     _, program = built(name)
     network = lower(program)

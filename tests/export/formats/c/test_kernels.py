@@ -26,7 +26,10 @@ EMULATED = ("-O0", "-DN2UQ_EMULATED", "-DSIMDE_NO_NATIVE", "-Wno-psabi")
 
 random_networks = given(networks())
 few = settings(
-    max_examples=3, deadline=None, suppress_health_check=list(HealthCheck), database=None
+    max_examples=3,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
 )
 many = settings(few, max_examples=15)
 

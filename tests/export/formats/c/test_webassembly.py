@@ -55,8 +55,8 @@ def test_every_layer_gives_the_same_integers_and_leaves_its_codes(node, flags, k
 @settings(
     max_examples=4,
     deadline=None,
+    derandomize=True,
     suppress_health_check=list(HealthCheck),
-    database=None,
     phases=[Phase.generate],  # a failure is shown as it came, at once
 )
 @given(networks())

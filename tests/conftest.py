@@ -15,10 +15,26 @@ os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 import jax
 import pytest
 
+LONGEST_FIRST = (
+    "training/test_imagenet.py",
+    "training/test_processes.py",
+    "training/test_run.py",
+    "launch/test_notebooks.py",
+    "docs/test_readme.py",
+)
+"""A worker takes a file at a time, so that a long one at the end would keep it alone."""
+
 pytest_plugins = ["tests.skips", "pytester"]
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_collection_modifyitems(items):
+    """Starts with the longest files."""
+    order = {name: i for i, name in enumerate(LONGEST_FIRST)}
+    folder = Path(__file__).parent
+    items.sort(key=lambda item: order.get(item.path.relative_to(folder).as_posix(), len(order)))
 
 
 @pytest.fixture

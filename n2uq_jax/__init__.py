@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from n2uq_jax.export import export_model as export_model
     from n2uq_jax.export import load_artifact as load_artifact
     from n2uq_jax.models.to_integer import to_integer_only as to_integer_only
+    from n2uq_jax.preflight import check as check
     from n2uq_jax.report.cost import cost as cost
     from n2uq_jax.workdir.model import load as load
 
@@ -44,6 +45,7 @@ _LAZY = {
     "reestimate_batch_norm": "n2uq_jax.conversion",
     "export_model": "n2uq_jax.export",
     "load_artifact": "n2uq_jax.export",
+    "check": "n2uq_jax.preflight",
     "cost": "n2uq_jax.report.cost",
     "load": "n2uq_jax.workdir.model",
     "to_integer_only": "n2uq_jax.models.to_integer",

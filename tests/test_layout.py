@@ -14,7 +14,7 @@ ENTRIES = {"main.py", "evaluate.py", "convert.py", "__main__.py"}
 UNMIRRORED = {
     **dict.fromkeys(
         [f"cli/{verb}.py" for verb in ("export", "import_", "predict", "prepare", "report")]
-        + ["cli/train.py", "cli/evaluate.py"],
+        + ["cli/train.py", "cli/evaluate.py", "cli/check.py"],
         "tests/cli/test_command.py runs every verb and flag",
     ),
     **dict.fromkeys(

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from types import ModuleType
 
 import n2uq_jax
-from n2uq_jax.cli import evaluate, export, import_, predict, prepare, report, train
+from n2uq_jax.cli import check, evaluate, export, import_, predict, prepare, report, train
 from n2uq_jax.cli.compiled import keep_compiled
 from n2uq_jax.cli.messages import show_messages
-from n2uq_jax.cli.parser import Parser, similar
+from n2uq_jax.cli.parser import Parser
+from n2uq_jax.spelling import similar
 
 VERBS: dict[str, ModuleType] = {
     "train": train,
+    "check": check,
     "evaluate": evaluate,
     "import": import_,
     "export": export,

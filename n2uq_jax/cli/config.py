@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from n2uq_jax.cli.parser import CONFIG, similar
+from n2uq_jax.cli.parser import CONFIG
+from n2uq_jax.spelling import similar
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -75,19 +76,17 @@ def _removals(overrides: Sequence[str]) -> tuple[set[str], list[str]]:
 
     The parser of flags knows a field's type alone, so for it None is a string, or no number.
     """
-    from n2uq_jax.training.config import default_config, stage_config
+    from n2uq_jax.training.schema import field_of
 
-    stage = stage_config(quantized=False)
-    optional = {name for name, value in _fields(default_config()) if value is None}
     removed: set[str] = set()
     kept = []
     for override in overrides:
-        field, value = _field(override), override.partition("=")[2]
-        may_be_none = field in optional or stage.get(field.rpartition(".")[2], "") is None
-        if value == "None" and may_be_none:
-            removed.add(field)
+        path, value = _field(override), override.partition("=")[2]
+        field = field_of(path)
+        if value == "None" and field is not None and field.optional:
+            removed.add(path)
         else:
-            removed.discard(field)
+            removed.discard(path)
             kept.append(override)
     return removed, [override for override in kept if _field(override) not in removed]
 
@@ -127,9 +126,11 @@ def _line(error: Exception, path: Path) -> str:
 def _check_field(config: "ConfigDict", override: str) -> None:
     from ml_collections import ConfigDict
 
+    from n2uq_jax.training.checks import leaves
+
     flag = override.partition("=")[0]
     path = _field(override)
-    fields = [name for name, _ in _fields(config)]
+    fields = [name for name, _ in leaves(config)]
     node = config
     for key in path.split("."):
         if not isinstance(node, ConfigDict) or key not in node:
@@ -142,13 +143,3 @@ def _check_field(config: "ConfigDict", override: str) -> None:
         raise ValueError(f"{flag} is a group of fields: {', '.join(node)}; change one of them")
     if "=" not in override and not isinstance(node, bool):
         raise ValueError(f"{flag} lacks its value: {flag}=VALUE")
-
-
-def _fields(config: "ConfigDict", prefix: str = ""):
-    from ml_collections import ConfigDict
-
-    for key, value in config.items():
-        if isinstance(value, ConfigDict):
-            yield from _fields(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

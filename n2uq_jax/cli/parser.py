@@ -1,12 +1,13 @@
 """The parser of a verb: help that fits a screen, errors that say what was meant."""
 
 import argparse
-import difflib
 import inspect
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
+
+from n2uq_jax.spelling import similar
 
 CONFIG = "--config"
 
@@ -32,6 +33,18 @@ class Parser(argparse.ArgumentParser):
             add_help=False,
         )
         self.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)
+
+    def add_section(self, title: str, text: str) -> None:
+        """Adds a paragraph to the help, in front of the examples.
+
+        Args:
+          title: what it begins with.
+          text: the rest.
+        """
+        lines = textwrap.fill(
+            f"{title}: {text}", 99, subsequent_indent="  ", break_on_hyphens=False
+        )
+        self.epilog = f"{lines}\n{self.epilog}"
 
     def error(self, message: str) -> NoReturn:
         """Reports what is wrong.
@@ -107,21 +120,6 @@ def split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
     return rest, overrides
 
 
-def similar(word: str, known: Iterable[str]) -> str:
-    """Says what a misspelt word may have meant.
-
-    Args:
-      word: what came.
-      known: what there is.
-
-    Returns:
-      A clause such as ``"; did you mean --workdir?"``, empty if nothing is alike.
-    """
-    plain = {name.lstrip("-").replace("_", "-"): name for name in known}
-    close = difflib.get_close_matches(word.lstrip("-").replace("_", "-"), plain, n=1, cutoff=0.6)
-    return f"; did you mean {plain[close[0]]}?" if close else ""
-
-
 def add_workdir(parser: argparse._ActionsContainer, **options) -> None:
     """Adds ``--workdir``, which most commands have.
 
@@ -131,6 +129,28 @@ def add_workdir(parser: argparse._ActionsContainer, **options) -> None:
     """
     options = {"help": "folder of a run, which n2uq train or n2uq import wrote"} | options
     parser.add_argument("--workdir", type=Path, metavar="DIR", **options)
+
+
+def add_cpu_devices(parser: argparse._ActionsContainer) -> None:
+    """Adds ``--cpu_devices``; :func:`fake_devices` makes them.
+
+    Args:
+      parser: gets the flag.
+    """
+    parser.add_argument("--cpu_devices", type=positive, metavar="N", help="fake N CPU devices")
+
+
+def fake_devices(count: int | None) -> None:
+    """Splits the CPU into devices, before JAX has looked for any.
+
+    Args:
+      count: how many; None to leave JAX as it is.
+    """
+    if count is not None:
+        import jax
+
+        jax.config.update("jax_platforms", "cpu")
+        jax.config.update("jax_num_cpu_devices", count)
 
 
 def add_artifact(parser: argparse._ActionsContainer, **options) -> None:

@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 from n2uq_jax.cli.config import add_config, read_config
-from n2uq_jax.cli.parser import Parser, add_workdir, positive
+from n2uq_jax.cli.parser import Parser, add_cpu_devices, add_workdir, fake_devices, positive
 
 USAGE = "[--config NAME] [--config.FIELD=VALUE ...] [--workdir DIR] [flags]"
 EXTRA = "train"
@@ -23,7 +23,7 @@ def add_arguments(parser: Parser) -> None:
     """
     add_config(parser, "digits_w2a2")
     add_workdir(parser, help="folder of the run, new or stopped (default: runs/CONFIG-NAME)")
-    parser.add_argument("--cpu_devices", type=positive, metavar="N", help="fake N CPU devices")
+    add_cpu_devices(parser)
     group = parser.add_argument_group("several processes")
     group.add_argument("--distributed", action="store_true", help="join the cluster's processes")
     group.add_argument(
@@ -76,9 +76,7 @@ def run(arguments: argparse.Namespace) -> None:
 def _start_jax(arguments: argparse.Namespace) -> None:
     import jax
 
-    if arguments.cpu_devices:
-        jax.config.update("jax_platforms", "cpu")
-        jax.config.update("jax_num_cpu_devices", arguments.cpu_devices)
+    fake_devices(arguments.cpu_devices)
     address = arguments.coordinator_address, arguments.num_processes, arguments.process_id
     if arguments.distributed:
         jax.distributed.initialize(*address, heartbeat_timeout_seconds=arguments.heartbeat_timeout)

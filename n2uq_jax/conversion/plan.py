@@ -8,6 +8,7 @@ from flax import nnx
 from n2uq_jax.conversion.layers import quantized_form
 from n2uq_jax.conversion.modules import modules
 from n2uq_jax.conversion.rules import Rule
+from n2uq_jax.tables import format_table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,12 +47,7 @@ class Plan:
 
     def __str__(self) -> str:
         header = ("layer", "kind", "weights", "inputs", "why")
-        rows = [header, *(_row(decision) for decision in self.decisions)]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
-        lines = [
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in rows
-        ]
+        lines = [format_table([header, *(_row(decision) for decision in self.decisions)])]
         for rule in self.shadowed:
             lines.append(
                 f"rule {rule.path!r} decides nothing: earlier rules match each of its layers"

@@ -18,8 +18,24 @@ def copy_shared_state(source: nnx.Module, target: nnx.Module) -> None:
     Raises:
       ValueError: if the source has state that the target has not, in name or in shape.
     """
+    check_shared_state(source, target)
     state = nnx.state(target)
     mine, theirs = by_path(state), by_path(nnx.state(source))
+    leaves = [jnp.asarray(theirs.get(name, value), value.dtype) for name, value in mine.items()]
+    nnx.update(target, jax.tree.unflatten(jax.tree.structure(state), leaves))
+
+
+def check_shared_state(source: nnx.Module, target: nnx.Module) -> None:
+    """Raises unless a network has a place for everything that another has.
+
+    Args:
+      source: as in :func:`copy_shared_state`; either may be an abstract one of ``nnx.eval_shape``.
+      target: stays as it is.
+
+    Raises:
+      ValueError: if the source has state that the target has not, in name or in shape.
+    """
+    mine, theirs = by_path(nnx.state(target)), by_path(nnx.state(source))
     unknown = [
         f"{name} {value.shape}"
         for name, value in theirs.items()
@@ -27,5 +43,3 @@ def copy_shared_state(source: nnx.Module, target: nnx.Module) -> None:
     ]
     if unknown:
         raise ValueError(f"init has state that the network has not: {', '.join(unknown)}.")
-    leaves = [jnp.asarray(theirs.get(name, value), value.dtype) for name, value in mine.items()]
-    nnx.update(target, jax.tree.unflatten(jax.tree.structure(state), leaves))

@@ -11,6 +11,7 @@ from flax import nnx
 from jax.extend import core
 
 from n2uq_jax.isolation import MARK_PREFIX
+from n2uq_jax.nn.integer import IntegerConv, IntegerLinear
 from n2uq_jax.paths import path_name
 from n2uq_jax.primitives import KEEPS_CODES, PRODUCTS
 
@@ -189,9 +190,15 @@ def _product(equation: Any, inputs: list[_Value], modules: dict[str, Any], times
         output_shape=tuple(out.aval.shape[1:]),
         weights=0 if weight is None else math.prod(shapes[weight]),
         macs=times * math.prod(out.aval.shape) * terms,
-        w_bits=getattr(module, "w_bits", None) or FLOAT_BITS,
+        w_bits=_weight_bits(module),
         a_bits=activation.bits or FLOAT_BITS,
     )
+
+
+def _weight_bits(module: Any) -> int:
+    """Returns the bits of a layer's weights; integer layers have them under another name."""
+    bits = module.bits if isinstance(module, IntegerConv | IntegerLinear) else None
+    return bits or getattr(module, "w_bits", None) or FLOAT_BITS
 
 
 def _merge_repeated(layers: list[LayerCost]) -> tuple[LayerCost, ...]:

@@ -16,7 +16,14 @@ from n2uq_jax.report.curves import read_curves
 from n2uq_jax.report.figures import write_figures
 from n2uq_jax.report.size import model_bytes
 from n2uq_jax.workdir.config_json import read_workdir
-from n2uq_jax.workdir.model import is_integer_only, load, make_model, open_dataset, precision
+from n2uq_jax.workdir.model import (
+    is_integer_only,
+    load,
+    make_model,
+    network_kind,
+    open_dataset,
+    precision,
+)
 
 
 def write_report(
@@ -77,11 +84,10 @@ def stage_table(contents: dict[str, Any], metrics_path: Path) -> Table:
     for stage in config["stages"]:
         if "eval" not in metrics.get(stage, {}):
             continue
-        curve, quantized = metrics[stage]["eval"], config[stage]["quantized"]
-        bits = f"W{config['model']['w_bits']}A{config['model']['a_bits']}"
+        curve = metrics[stage]["eval"]
         table.add_row(
             stage,
-            _kind(bits, quantized, is_integer_only(config, stage)),
+            network_kind(config, stage),
             f"{curve['epoch'][-1]:g}",
             f"{curve['top1'][-1]:.2%}",
             f"{np.max(curve['top1']):.2%}",
@@ -89,10 +95,6 @@ def stage_table(contents: dict[str, Any], metrics_path: Path) -> Table:
             f"{_bytes(contents, stage):,}",
         )
     return table
-
-
-def _kind(bits: str, quantized: bool, integer_only: bool) -> str:
-    return f"{bits}, integers alone" if integer_only else bits if quantized else "float32"
 
 
 def _bytes(contents: dict[str, Any], stage: str) -> int:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from n2uq_jax.spelling import similar
+
 
 def find_config(name: str) -> Path:
     """Finds a config file by path or by name.
@@ -21,18 +23,25 @@ def find_config(name: str) -> Path:
     path = Path(name)
     if path.is_file():
         return path
-    package = Path(__file__).resolve().parents[1]
-    # An installed package carries the configs inside; a clone has them beside it.
-    folders = [package / "configs", package.parent / "configs"]
-    for folder in folders:
+    for folder in _folders():
         candidate = folder / f"{path.stem}.py"
         if path.name == str(path) and candidate.is_file():
             return candidate
-    known = sorted({p.stem for folder in folders for p in folder.glob("[a-z]*.py")})
     raise FileNotFoundError(
-        f"config must be a file or one of {', '.join(known)}; got {name!r}, "
-        f"and {path.absolute()} does not exist."
+        f"config must be a file or one of {', '.join(config_names())}; got {name!r}, "
+        f"and {path.absolute()} does not exist{similar(name, config_names()) or '.'}"
     )
+
+
+def config_names() -> list[str]:
+    """Returns the names of the configs that are installed."""
+    return sorted({path.stem for folder in _folders() for path in folder.glob("[a-z]*.py")})
+
+
+def _folders() -> list[Path]:
+    package = Path(__file__).resolve().parents[1]
+    # An installed package carries the configs inside; a clone has them beside it.
+    return [package / "configs", package.parent / "configs"]
 
 
 def load_config(name: str) -> ConfigDict:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, Literal, TypeGuard
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +15,7 @@ from n2uq_jax.data import Dataset
 from n2uq_jax.models.copying import copy_shared_state
 from n2uq_jax.models.integer import IntegerMobileNetV2, IntegerResNet
 from n2uq_jax.models.to_integer import initialize_integer_only, paper_form
+from n2uq_jax.spelling import similar
 from n2uq_jax.workdir.model import load
 
 logger = logging.getLogger(__name__)
@@ -46,32 +47,57 @@ def initialize(
     """
     if source is None:
         return
-    if source in trained:
+    kind = kind_of_init(source, trained)
+    if kind == "stage":
         _copy(trained[source], model, images)
-    elif (Path(source) / "config.json").is_file():
+    elif kind == "workdir":
         _copy(load(source), model, images)
-    elif Path(source).is_file() or source.startswith("hf://"):
+    else:
         from n2uq_jax import interop
 
-        named = paper_form(model) if _is_integer_only(model) else model
+        named = paper_form(model) if has_integer_form(model) else model
         logger.info("%s", interop.load_checkpoint(named, source))
         if named is not model:
             _copy(named, model, images)
-    else:
-        raise FileNotFoundError(
-            f"init must be an earlier stage ({', '.join(trained) or 'there is none'}), a workdir, "
-            f"a file of weights or hf:// and a model's name; got {source!r}."
-        )
+
+
+def kind_of_init(
+    source: str, earlier: Iterable[str], field: str = "init"
+) -> Literal["stage", "workdir", "weights"]:
+    """Says what the first parameters of a stage come from.
+
+    Args:
+      source: what the field holds.
+      earlier: names of earlier stages.
+      field: its name, for the message.
+
+    Returns:
+      ``"stage"``, ``"workdir"`` or ``"weights"``.
+
+    Raises:
+      FileNotFoundError: if it is nothing that there is.
+    """
+    if source in earlier:
+        return "stage"
+    if (Path(source) / "config.json").is_file():
+        return "workdir"
+    if Path(source).is_file() or source.startswith("hf://"):
+        return "weights"
+    raise FileNotFoundError(
+        f"{field} must be an earlier stage ({', '.join(earlier) or 'there is none'}), a workdir, "
+        f"a file of weights or hf:// and a model's name; got {source!r}{similar(source, earlier)}"
+    )
 
 
 def _copy(source: nnx.Module, target: nnx.Module, images: Callable[[], Iterable[Any]]) -> None:
-    if _is_integer_only(target) and not _is_integer_only(source):
+    if has_integer_form(target) and not has_integer_form(source):
         initialize_integer_only(target, source, images())
     else:
         copy_shared_state(source, target)
 
 
-def _is_integer_only(model: nnx.Module) -> TypeGuard[IntegerResNet | IntegerMobileNetV2]:
+def has_integer_form(model: nnx.Module) -> TypeGuard[IntegerResNet | IntegerMobileNetV2]:
+    """Whether a network is one whose evaluation is integer arithmetic."""
     return isinstance(model, IntegerResNet | IntegerMobileNetV2)
 
 
@@ -109,29 +135,76 @@ def load_teacher(
       The teacher in evaluation mode, in bfloat16 unless it is an earlier stage; None for labels.
 
     Raises:
+      FileNotFoundError: if there is no such teacher.
       ValueError: if ``teacher_weights`` is missing or does not fit.
     """
     name, weights = settings.teacher, settings.teacher_weights
     if name is None:
         return None
-    if name in trained:
+    kind = kind_of_teacher(name, weights, trained)
+    if kind == "stage":
         teacher = trained[name]
-    elif (Path(name) / "config.json").is_file():
+    elif kind == "workdir":
         teacher = load(name)
     else:
-        if weights is None:
-            raise ValueError(
-                f"teacher_weights for {name!r} must be a file, or hf:// and a model's name; "
-                "got None."
-            )
         from n2uq_jax import interop
 
-        teacher = models.create(
-            name,
-            num_classes=dataset.num_classes,
-            dtype=jnp.float64 if config.x64 else jnp.bfloat16,
-            rngs=nnx.Rngs(config.seed),
-        )
+        teacher = make_teacher(name, dataset, config)
         logger.info("%s", interop.load_checkpoint(teacher, weights))
     teacher.eval()
     return teacher
+
+
+def kind_of_teacher(
+    name: str, weights: str | None, earlier: Iterable[str], field: str = "teacher"
+) -> Literal["stage", "workdir", "network"]:
+    """Says what the teacher of a stage is.
+
+    Args:
+      name: what the field holds.
+      weights: what ``teacher_weights`` holds.
+      earlier: names of earlier stages.
+      field: its name, for the message.
+
+    Returns:
+      ``"stage"``, ``"workdir"`` or ``"network"``.
+
+    Raises:
+      FileNotFoundError: if it is nothing that there is.
+      ValueError: if it is a network without weights.
+    """
+    if name in earlier:
+        return "stage"
+    if (Path(name) / "config.json").is_file():
+        return "workdir"
+    if name not in models.names():
+        known = [*earlier, *models.names()]
+        raise FileNotFoundError(
+            f"{field} must be an earlier stage ({', '.join(earlier) or 'there is none'}), a "
+            f"workdir, or a network of models.create such as torchvision/resnet101; got {name!r}"
+            f"{similar(name, known)}"
+        )
+    if weights is None:
+        raise ValueError(
+            f"{field}_weights for {name!r} must be a file, or hf:// and a model's name; got None."
+        )
+    return "network"
+
+
+def make_teacher(name: str, dataset: Dataset, config: ConfigDict) -> nnx.Module:
+    """Builds a float network that teaches, with random parameters.
+
+    Args:
+      name: of :func:`n2uq_jax.models.names`.
+      dataset: its number of classes is the teacher's.
+      config: its seed and precision are used.
+
+    Returns:
+      The network.
+    """
+    return models.create(
+        name,
+        num_classes=dataset.num_classes,
+        dtype=jnp.float64 if config.x64 else jnp.bfloat16,
+        rngs=nnx.Rngs(config.seed),
+    )

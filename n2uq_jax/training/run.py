@@ -19,13 +19,20 @@ from n2uq_jax.training.checks import check_config, check_fit
 from n2uq_jax.training.initialization import initialize, load_teacher, range_images
 from n2uq_jax.training.log import progress_bar
 from n2uq_jax.training.preemption import Preemption
+from n2uq_jax.training.rehearsal import rehearse
 from n2uq_jax.training.stage import Stage, train_stage
 from n2uq_jax.training.step import pixels_of
 from n2uq_jax.workdir import processes
 from n2uq_jax.workdir.checkpoints import Checkpoints
 from n2uq_jax.workdir.config_json import open_workdir, read_workdir, without_sentinels
 from n2uq_jax.workdir.metrics import MetricsWriter
-from n2uq_jax.workdir.model import is_integer_only, make_model, open_dataset, precision
+from n2uq_jax.workdir.model import (
+    is_integer_only,
+    make_model,
+    network_kind,
+    open_dataset,
+    precision,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +64,8 @@ def train(
       One result a stage.
 
     Raises:
-      ValueError: if the configuration contradicts itself or the workdir.
+      ValueError: if the configuration contradicts itself or the workdir, or a stage does not fit.
+      FileNotFoundError: if what a stage starts from, or is taught by, is not there.
       NonFiniteLossError: if a loss is NaN or infinite.
       Preempted: after a SIGTERM, with a checkpoint saved.
     """
@@ -74,6 +82,7 @@ def train(
         sharding.check_batch(mesh, "eval_batch_size", config.eval_batch_size)
         dataset = open_dataset(config.data.to_dict())
         check_fit(config, dataset)
+        rehearse(config, dataset, mesh)
         processes.first_alone("workdir", lambda: open_workdir(workdir, config, dataset))
         about = read_workdir(workdir)["dataset"]
         writer = cleanup.enter_context(MetricsWriter(workdir)) if first else None
@@ -122,12 +131,8 @@ def summary(config: ConfigDict, results: list[StageResult]) -> Table:
         table.add_column(column, justify="left" if column == "network" else "right")
     largest = max(r.model_bytes for r in results)
     for r in results:
-        bits = f"W{config.model.w_bits}A{config.model.a_bits}"
-        kind = bits if config[r.name].quantized else "float32"
-        if is_integer_only(config, r.name):
-            kind += ", integers alone"
         table.add_row(
-            f"{r.name} ({kind})",
+            f"{r.name} ({network_kind(config, r.name)})",
             f"{r.metrics['top1']:.2%}",
             f"{r.metrics['top5']:.2%}",
             f"{r.model_bytes:,}",

@@ -65,14 +65,7 @@ def open_workdir(workdir: Path, config: ConfigDict, dataset: Dataset) -> None:
     """
     wanted = {
         "config": json.loads(config.to_json()),
-        "dataset": {
-            "num_classes": dataset.num_classes,
-            "image_shape": list(dataset.image_shape),
-            "mean": list(dataset.mean),
-            "std": list(dataset.std),
-            "preprocessing": dataset.preprocessing,
-            "class_names": list(dataset.class_names) if dataset.class_names else None,
-        },
+        "dataset": describe_dataset(dataset),
     }
     if config.batch_norm == "per_device":
         wanted["devices"] = jax.device_count()
@@ -92,6 +85,22 @@ def open_workdir(workdir: Path, config: ConfigDict, dataset: Dataset) -> None:
         )
     (workdir / "checkpoints").mkdir(parents=True, exist_ok=True)
     write_json(path, wanted)
+
+
+def describe_dataset(dataset: Dataset) -> dict[str, Any]:
+    """Returns what a network needs to know of its images: the ``dataset`` part of the file.
+
+    Args:
+      dataset: the data set.
+    """
+    return {
+        "num_classes": dataset.num_classes,
+        "image_shape": list(dataset.image_shape),
+        "mean": list(dataset.mean),
+        "std": list(dataset.std),
+        "preprocessing": dataset.preprocessing,
+        "class_names": list(dataset.class_names) if dataset.class_names else None,
+    }
 
 
 def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:

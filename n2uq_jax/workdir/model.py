@@ -57,6 +57,19 @@ def is_integer_only(config: Mapping[str, Any], stage: str) -> bool:
     return bool(settings["quantized"] and wanted)
 
 
+def network_kind(config: Mapping[str, Any], stage: str) -> str:
+    """Returns what tables call a stage's network: ``"float32"``, ``"W2A2"``, ...
+
+    Args:
+      config: a configuration, of this version or an older one.
+      stage: one of its stages.
+    """
+    if not config[stage]["quantized"]:
+        return "float32"
+    bits = f"W{config['model']['w_bits']}A{config['model']['a_bits']}"
+    return f"{bits}, integers alone" if is_integer_only(config, stage) else bits
+
+
 def make_model(
     model: Mapping[str, Any],
     dataset: Mapping[str, Any],

@@ -22,7 +22,10 @@ EXPORT = "export --workdir run --out new"
 # What is typed, and what the error says. The folder that it runs in is made below.
 BAD = [
     # The verb.
-    ("", "the command must be one of train, evaluate, import, export, predict, report, prepare"),
+    (
+        "",
+        "command must be one of train, check, evaluate, import, export, predict, report, prepare",
+    ),
     ("trian", "got 'trian'; did you mean train"),
     ("eval", "did you mean evaluate"),
     ("--workdir run", "the command must be one of"),
@@ -99,6 +102,22 @@ BAD = [
     (f"{TRAIN} --config.accumulate=3", "accumulate must divide batch_size=128, got 3"),
     (f"{TRAIN} --config.data.name=digit", "data set 'digit' is not in|tensorflow_datasets"),
     (f"{TRAIN} --config.mesh.fsdp=3", "fsdp"),
+    (f"{TRAIN} --config.integer.init=nofile", "integer.init must be an earlier stage .float, quan"),
+    (f"{TRAIN} --config.integer.teacher=flaot", "integer.teacher must be .*; did you mean float"),
+    (
+        f"{TRAIN} --config.integer.teacher=torchvision/resnet18",
+        "integer.teacher_weights for 'torchvision/resnet18' must be a file",
+    ),
+    (f"{TRAIN} --config.integer.init=run", "integer.init: workdir run has no checkpoint"),
+    (
+        f"{TRAIN} --config.integer.init=bad.safetensors",
+        "integer.init=bad.safetensors: checkpoint bad.safetensors is damaged",
+    ),
+    ("check --config digit_w2a2", "digit_w2a2 does not exist; did you mean digits_w2a2"),
+    ("check --config.model.stem_bits=9", "model.stem_bits must be from 2 to 8, got 9"),
+    ("check --config.integer.teacher=nope", "integer.teacher must be an earlier stage"),
+    ("check --workdir absent", "absent/config.json does not exist"),
+    ("check --workdir run --config.seed=1", "--config.seed=1 goes with --config, not with --wor"),
     # Folders and files.
     (f"{TRAIN} --workdir full", "full holds files, but no config.json"),
     (f"{TRAIN} --workdir notes.txt", "notes.txt"),

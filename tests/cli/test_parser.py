@@ -2,7 +2,7 @@ import argparse
 
 import pytest
 
-from n2uq_jax.cli.parser import Parser, add_workdir, count, positive, similar, split_overrides
+from n2uq_jax.cli.parser import Parser, add_workdir, count, positive, split_overrides
 
 TEXT = """Does it.
 
@@ -29,12 +29,6 @@ def test_overrides_are_taken_out_of_a_command_line():
 def test_what_follows_two_dashes_is_left_alone():
     words = ["--", "--config.a=1"]
     assert split_overrides(words) == (words, [])
-
-
-def test_suggestions_ignore_dashes_and_underscores():
-    assert similar("--data-dir", ["--data_dir", "--data"]) == "; did you mean --data_dir?"
-    assert similar("-workdr", ["--workdir"]) == "; did you mean --workdir?"
-    assert similar("--colour", ["--workdir"]) == ""
 
 
 def test_numbers_are_read_with_their_bounds():

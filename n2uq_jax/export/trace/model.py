@@ -124,3 +124,32 @@ def trace_model(
     traced = TracedModel(function, shapes, image_shape, np.dtype(image_dtype), integers)
     traced._traces[1] = TracedNetwork(graph, integers)
     return traced, parameters
+
+
+def trace_structure(model: Model, image_shape: tuple[int, ...]) -> TracedNetwork:
+    """Traces the evaluation of a model without computing anything from its parameters.
+
+    What each quantizer reads, and so whether it can become integer thresholds, is in the structure.
+    Ranges of sums are not: every weight counts as 0.
+
+    Args:
+      model: as for :func:`trace_model`; a module of ``nnx.eval_shape`` will do.
+      image_shape: ``(height, width, channels)``.
+
+    Returns:
+      The trace at a batch of one image.
+    """
+    function, parameters = evaluation_function(model)
+    dtype = np.dtype(getattr(model, "image_dtype", np.float32))
+    shapes = {k: jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in parameters.items()}
+    graph = trace(function, shapes, jax.ShapeDtypeStruct((1, *image_shape), dtype))
+    names = Names(graph)
+    weights = {op.inputs[1] for op in names.products}
+    return TracedNetwork(
+        graph,
+        {
+            name: np.zeros(value.shape, np.int8 if value in weights else value.aval.dtype)
+            for name, value in names.constants.items()
+            if value in weights or np.issubdtype(value.aval.dtype, np.integer)
+        },
+    )

@@ -88,6 +88,9 @@ def _name(path) -> str:
     return name.removesuffix("/value")  # NNX variables hold their array in an attribute
 
 
-def _to_float32(leaf: Any) -> jax.Array:
+def _to_float32(leaf: Any) -> Any:
+    if isinstance(leaf, jax.ShapeDtypeStruct):
+        is_float = jnp.issubdtype(leaf.dtype, jnp.floating)
+        return jax.ShapeDtypeStruct(leaf.shape, jnp.float32 if is_float else leaf.dtype)
     leaf = jnp.asarray(leaf)
     return leaf.astype(jnp.float32) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf

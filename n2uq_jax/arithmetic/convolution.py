@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from n2uq_jax.arithmetic.exactness import Operands, choose_operands
+from n2uq_jax.arithmetic.padding import pad_small_maps
 from n2uq_jax.arithmetic.product import exact_sums, scaled_product
 from n2uq_jax.quantizers.qarray import QArray
 from n2uq_jax.shapes import Array, Float
@@ -40,11 +41,15 @@ class Convolution:
     def __call__(self, x: jax.Array, w: jax.Array, accumulator: jnp.dtype | None) -> jax.Array:
         """Convolves ``(batch, *spatial, in)`` with ``(*window, in / groups, out)``."""
         spatial = "DHW"[-(x.ndim - 2) :]
+        padding = self.padding
+        if accumulator is not None:
+            axes = range(1, x.ndim - 1)
+            x, padding = pad_small_maps(x, w.shape[:-2], padding, self.input_dilation, axes)
         return lax.conv_general_dilated(
             x,
             w,
             self.strides,
-            self.padding,
+            padding,
             lhs_dilation=self.input_dilation,
             rhs_dilation=self.kernel_dilation,
             dimension_numbers=(f"N{spatial}C", f"{spatial}IO", f"N{spatial}C"),

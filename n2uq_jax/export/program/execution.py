@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from n2uq_jax.arithmetic.padding import pad_small_maps
 from n2uq_jax.export.program.interpreter import Interpreter
 from n2uq_jax.export.thresholds.thresholds import Thresholds
 from n2uq_jax.export.trace.graph import Op, Value, read
@@ -73,10 +74,15 @@ class Execution(Interpreter):
         x, weight = (self.env[value] for value in product.op.inputs)
         narrow = x.dtype == jnp.int8 and weight.dtype == jnp.int8
         operand = jnp.int8 if narrow else jnp.int32
+        x, weight = x.astype(operand), weight.astype(operand)
         params = {**product.bilinear.params, "preferred_element_type": jnp.dtype(jnp.int32)}
-        self.env[product.accumulator] = product.bilinear.primitive.bind(
-            x.astype(operand), weight.astype(operand), **params
-        )
+        if product.bilinear.name == "conv_general_dilated":
+            axes, kernel_axes, _ = (spec[2:] for spec in params["dimension_numbers"])
+            window = [weight.shape[axis] for axis in kernel_axes]
+            x, params["padding"] = pad_small_maps(
+                x, window, params["padding"], params["lhs_dilation"], axes
+            )
+        self.env[product.accumulator] = product.bilinear.primitive.bind(x, weight, **params)
 
     def integers(self, op: Op) -> None:
         """Computes in the network's own integer dtype, or in int32 what it holds in floats.

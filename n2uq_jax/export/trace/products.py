@@ -8,7 +8,7 @@ import numpy as np
 
 from n2uq_jax.export.trace.graph import Graph, Op, Value
 from n2uq_jax.export.trace.ranges import Range, is_integer, of_products
-from n2uq_jax.primitives import PRODUCTS
+from n2uq_jax.primitives import IDENTITIES, PRODUCTS
 
 
 @dataclasses.dataclass(eq=False)
@@ -75,9 +75,40 @@ def is_product(op: Op, graph: Graph) -> bool:
 
 
 def bilinear(op: Op) -> Op:
-    """Returns the convolution or matrix product in a product."""
-    (found,) = [o for o in op.body or [op] if o.name in PRODUCTS]
+    """Returns the convolution or matrix product in a product, with all of its padding."""
+    (found,) = [o for o in unpadded(op) or [op] if o.name in PRODUCTS]
     return found
+
+
+def unpadded(op: Op) -> list[Op]:
+    """Returns what an operation of this library consists of, padding left to its convolution.
+
+    Maps smaller than the window are padded in front of it, see
+    :func:`~n2uq_jax.arithmetic.padding.pad_small_maps`; for a reader that is one convolution.
+
+    Args:
+      op: the operation; one of JAX's consists of nothing.
+    """
+    if not op.is_product:
+        return op.body
+    producer = {value: inner for inner in op.body for value in inner.outputs}
+    (product,) = [inner for inner in op.body if inner.name in PRODUCTS]
+    passed, before = [product], producer.get(product.inputs[0])
+    while before is not None and before.name in IDENTITIES:
+        passed.append(before)
+        before = producer.get(before.inputs[0])
+    if before is None or before.name != "pad":
+        return op.body
+    widths = before.params["padding_config"]
+    axes = product.params["dimension_numbers"].lhs_spec[2:]
+    padding = tuple(widths[axis][:2] for axis in axes)
+    whole = dataclasses.replace(
+        product,
+        inputs=[before.inputs[0], product.inputs[1]],
+        params={**product.params, "padding": padding},
+    )
+    left = [inner for inner in op.body if inner is product or inner not in (*passed, before)]
+    return [whole if inner is product else inner for inner in left]
 
 
 def channels_last(op: Op) -> bool:

@@ -1,12 +1,22 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
 
-from n2uq_jax.export.trace.products import Product, bilinear, channels_last, is_product
+from n2uq_jax.arithmetic import quantized_conv
+from n2uq_jax.export.trace.products import (
+    Product,
+    bilinear,
+    channels_last,
+    is_product,
+    unpadded,
+)
 from n2uq_jax.export.trace.ranges import Range
 from n2uq_jax.export.trace.tracing import trace
+from n2uq_jax.quantizers import QArray
 
 IMAGES = jax.ShapeDtypeStruct((2, 4, 4, 2), jnp.int32)
 KERNEL = np.array([[1, -2, 3], [4, 0, -6]]).reshape(1, 1, 2, 3)
@@ -91,3 +101,22 @@ def test_groups_keep_their_inputs_apart():
     held = product(op, Range.of([0, 2], [1, 4])).accumulator_range(kernel)
     assert held.low.tolist() == [0, -28]
     assert held.high.tolist() == [5, -14]
+
+
+def test_a_small_map_is_padded_in_front_and_read_as_one_convolution():
+    scale = jnp.ones((), jnp.float32)
+
+    def product_of(p, x):
+        codes, weight = QArray(x, scale, 3), QArray(p["kernel"], scale, 3)
+        return quantized_conv(codes, weight, strides=(1, 1), padding=((1, 1), (0, 2)))
+
+    kernel = np.random.default_rng(0).integers(-3, 4, (3, 3, 4, 5)).astype(np.float32)
+    x = np.random.default_rng(1).integers(0, 4, (2, 2, 2, 4)).astype(np.float32)
+    graph = trace(product_of, {"kernel": kernel}, x)
+    (op,) = (op for op in graph.ops if op.is_product)
+    assert [inner.name for inner in op.body].count("pad") == 1
+    read = unpadded(op)
+    assert "pad" not in [inner.name for inner in read]
+    assert bilinear(op).params["padding"] == ((1, 1), (0, 2))
+    whole = dataclasses.replace(op, body=read)
+    np.testing.assert_array_equal(whole(x, kernel)[0], op(x, kernel)[0])

@@ -15,7 +15,7 @@ from n2uq_jax.export.formats.c.integer_lowering import REDUCTIONS, WINDOWS, Inte
 from n2uq_jax.export.formats.c.layers import Arithmetic, FloatConv, LayerList, Operation
 from n2uq_jax.export.program.program import IntegerProgram
 from n2uq_jax.export.trace.graph import Op, Value, read
-from n2uq_jax.export.trace.products import plain_convolution
+from n2uq_jax.export.trace.products import plain_convolution, unpadded
 from n2uq_jax.primitives import IDENTITIES, POINTWISE, RESHAPES
 
 
@@ -74,7 +74,7 @@ class FloatLowering(IntegerLowering):
           op: the operation, with its inputs followed already.
         """
         if op.primitive is None:
-            for inner in op.body:
+            for inner in unpadded(op):
                 self.compute(inner)
             if op.is_quantizer:
                 self._quantize(op)

@@ -6,7 +6,7 @@
 #include <arm_neon.h>
 
 static void neon_pack_fours(const convolution *c, const void *from, int32_t row, uint8_t *packed) {
-  pack_row(c, FOURS, from, row, packed);
+  pack_row(c, FOURS, pixel_of_fours, from, row, packed);
 }
 
 static uint8x16_t neon_looked_up(uint8x16_t sum, uint8x16_t row, uint8x16_t nibbles) {
@@ -90,7 +90,7 @@ static void neon_prepare_bytes(const convolution *c, const uint8_t *const *block
 }
 
 static void neon_pack_bytes(const convolution *c, const void *from, int32_t row, uint8_t *packed) {
-  pack_row(c, BYTES, from, row, packed);
+  pack_row(c, BYTES, pixel_of_bytes, from, row, packed);
 }
 
 static int8x16_t neon_four_inputs(const uint8_t *inputs) {

@@ -29,42 +29,44 @@ INLINE uint32_t four_codes(const uint8_t *codes) {
   return codes[0] | (uint32_t)codes[1] << 2 | (uint32_t)codes[2] << 4 | (uint32_t)codes[3] << 6;
 }
 
-/* Packs the channels of one pixel and group. */
-INLINE void pack_pixel(const convolution *c, form form, const void *from, size_t at, int32_t channel,
-                       int32_t channels, uint8_t *to) {
-  if (form == FOURS) {
-    const uint8_t *codes = (const uint8_t *)from + at;
-    int32_t i = 0;
-    for (; i < channels / 4; i++) to[i] = (uint8_t)four_codes(codes + 4 * i);
-    if (channels % 4) {
-      uint8_t rest[4] = {0};
-      memcpy(rest, codes + 4 * i, (size_t)(channels % 4));
-      to[i] = (uint8_t)four_codes(rest);
-    }
-  } else if (form == THREES) {
-    const uint8_t *codes = (const uint8_t *)from + at;
-    for (int32_t i = 0; i < channels; i += 3) {
-      uint32_t second = i + 1 < channels ? codes[i + 1] : 0, third = i + 2 < channels ? codes[i + 2] : 0;
-      to[i / 3] = (uint8_t)(codes[i] | second << 2 | third << 4);
-    }
-  } else if (form == BYTES) {
-    if (c->input->type == U8)
-      memcpy(to, (const uint8_t *)from + at, (size_t)channels);
-    else
-      for (int32_t i = 0; i < channels; i++)
-        to[i] = (uint8_t)(((const int16_t *)from)[at + (size_t)i] + (c->zero ? c->zero[channel + i] : 0));
-  } else {
-    int16_t *shorts = (int16_t *)(void *)to;
-    if (c->input->type == I16) {
-      memcpy(to, (const int16_t *)from + at, (size_t)channels * sizeof(int16_t));
-    } else {
-      const uint8_t *bytes = (const uint8_t *)from + at;
-      if (c->zero)
-        for (int32_t i = 0; i < channels; i++) shorts[i] = (int16_t)(bytes[i] - c->zero[channel + i]);
-      else
-        for (int32_t i = 0; i < channels; i++) shorts[i] = bytes[i];
-    }
+/* Packs the channels of one pixel and group, which are elements `at` on of the input. */
+typedef void pack_pixel(const convolution *c, const void *from, size_t at, int32_t channel,
+                        int32_t channels, uint8_t *to);
+
+INLINE void pixel_of_fours(const convolution *c, const void *from, size_t at, int32_t channel,
+                           int32_t channels, uint8_t *to) {
+  (void)c, (void)channel;
+  const uint8_t *codes = (const uint8_t *)from + at;
+  int32_t i = 0;
+  for (; i < channels / 4; i++) to[i] = (uint8_t)four_codes(codes + 4 * i);
+  if (channels % 4) {
+    uint8_t rest[4] = {0};
+    memcpy(rest, codes + 4 * i, (size_t)(channels % 4));
+    to[i] = (uint8_t)four_codes(rest);
   }
+}
+
+INLINE void pixel_of_bytes(const convolution *c, const void *from, size_t at, int32_t channel,
+                           int32_t channels, uint8_t *to) {
+  if (c->input->type == U8)
+    memcpy(to, (const uint8_t *)from + at, (size_t)channels);
+  else
+    for (int32_t i = 0; i < channels; i++)
+      to[i] = (uint8_t)(((const int16_t *)from)[at + (size_t)i] + (c->zero ? c->zero[channel + i] : 0));
+}
+
+INLINE void pixel_of_shorts(const convolution *c, const void *from, size_t at, int32_t channel,
+                            int32_t channels, uint8_t *to) {
+  int16_t *shorts = (int16_t *)(void *)to;
+  if (c->input->type == I16) {
+    memcpy(to, (const int16_t *)from + at, (size_t)channels * sizeof(int16_t));
+    return;
+  }
+  const uint8_t *bytes = (const uint8_t *)from + at;
+  if (c->zero)
+    for (int32_t i = 0; i < channels; i++) shorts[i] = (int16_t)(bytes[i] - c->zero[channel + i]);
+  else
+    for (int32_t i = 0; i < channels; i++) shorts[i] = bytes[i];
 }
 
 /* Fills the bytes of padding pixels. */
@@ -83,7 +85,8 @@ INLINE void pad_pixels(const convolution *c, form form, int32_t pixels, uint8_t 
 }
 
 /* Packs one row of the padded buffer. */
-INLINE void pack_row(const convolution *c, form form, const void *from, int32_t row, uint8_t *packed) {
+INLINE void pack_row(const convolution *c, form form, pack_pixel *pixel, const void *from, int32_t row,
+                     uint8_t *packed) {
   const tensor *input = c->input;
   size_t bytes = pixel_bytes(c, form), group_bytes = bytes_of(form, c->pitch);
   uint8_t *to = packed + (size_t)row * (size_t)c->padded_width * bytes;
@@ -102,8 +105,7 @@ INLINE void pack_row(const convolution *c, form form, const void *from, int32_t 
     /* Elements that the pitch has beyond the channels meet weights of no channel: they must be 0. */
     if (groups * c->pitch != input->channels) memset(to, 0, bytes);
     for (int32_t g = 0; g < groups; g++)
-      pack_pixel(c, form, from, at + (size_t)(g * channels), g * channels, channels,
-                 to + (size_t)g * group_bytes);
+      pixel(c, from, at + (size_t)(g * channels), g * channels, channels, to + (size_t)g * group_bytes);
   }
   pad_pixels(c, form, c->padded_width - left - inside, to);
 }

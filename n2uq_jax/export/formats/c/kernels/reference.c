@@ -41,7 +41,7 @@ static void reference_prepare(const convolution *c, const uint8_t *const *blocks
 }
 
 static void reference_pack(const convolution *c, const void *from, int32_t row, uint8_t *packed) {
-  pack_row(c, SHORTS, from, row, packed);
+  pack_row(c, SHORTS, pixel_of_shorts, from, row, packed);
 }
 
 static void reference_multiply(const convolution *c, const uint8_t *const *weights,

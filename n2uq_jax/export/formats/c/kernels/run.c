@@ -1,9 +1,14 @@
 /* Running a network: which kernel computes which layer, and in what order. */
 #include "reference.c"
 
-#include "avx512.c"
+#include "avx2_lookup.c"
+#include "avx2_dot.c"
+#include "avx512_lookup.c"
+#include "avx512_dot.c"
 #include "neon.c"
 #include "wasm.c"
+
+#include "convolve.c"
 
 /* Fastest first; the first that the processor has and that suits a convolution computes it. */
 static const kernel *const kernels[] = {
@@ -39,17 +44,6 @@ static const kernel *kernel_for(const convolution *c, const kernel *asked) {
   return &reference_kernel;
 }
 
-/* Calls work(context, i) for i from 0 to count - 1, in several threads where the compiler has OpenMP. */
-static void for_each(int32_t count, int32_t threads, void (*work)(const void *, int32_t),
-                     const void *context) {
-#ifdef _OPENMP
-#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
-#else
-  (void)threads;
-#endif
-  for (int32_t i = 0; i < count; i++) work(context, i);
-}
-
 /* Which of the threads that run images this is. */
 static int32_t thread_number(void) {
 #ifdef _OPENMP
@@ -57,208 +51,6 @@ static int32_t thread_number(void) {
 #else
   return 0;
 #endif
-}
-
-/* A convolution at work. */
-typedef struct {
-  const layer *layer;
-  const convolution *convolution;
-  const kernel *kernel;
-  const memory *memory;
-  uint8_t *packed;
-  uint8_t *prepared;
-  int32_t *starts;      /* of each output pixel, its first input: bytes into the packed buffer */
-  int32_t *pixel_sums;  /* of the codes of each pixel of the packed buffer, a number a group */
-  int32_t *totals;      /* sums of the codes that each output pixel reads, a number a group */
-  int32_t tiles;        /* of pixels */
-  int32_t tile_groups;  /* block groups a group: a tile's blocks are a block group */
-  int32_t first;        /* block group whose prepared weights come first */
-} conv_run;
-
-static size_t aligned(size_t bytes) { return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT; }
-
-static int32_t product_groups(const convolution *c) { return c->depthwise ? 1 : c->groups; }
-
-static int32_t group_channels(const convolution *c) { return c->out_channels / product_groups(c); }
-
-static int32_t tile_groups_of(const convolution *c, const kernel *k) {
-  return (blocks_of(group_channels(c)) + k->blocks - 1) / k->blocks;
-}
-
-static size_t prepared_size(const convolution *c, const kernel *k) {
-  return k->prepared_bytes ? aligned(k->prepared_bytes(c)) : 0;
-}
-
-/* Weights prepared at a time: all for several threads, else one tile's, which stays in the cache. */
-static int32_t prepared_at_once(const convolution *c, const kernel *k, int32_t threads) {
-  return threads > 1 ? product_groups(c) * tile_groups_of(c, k) : 1;
-}
-
-static int has_totals(const kernel *k) { return k->form == FOURS || k->form == THREES; }
-
-static size_t totals_bytes(const convolution *c) {
-  size_t pixels = (size_t)c->out_height * (size_t)c->out_width;
-  return aligned(pixels * (size_t)product_groups(c) * sizeof(int32_t));
-}
-
-static size_t pixel_sums_bytes(const convolution *c) {
-  size_t pixels = (size_t)c->padded_height * (size_t)c->padded_width;
-  return aligned(pixels * (size_t)product_groups(c) * sizeof(int32_t));
-}
-
-/* Bytes that a convolution needs beside the tensors. */
-static size_t scratch_bytes(const convolution *c, const kernel *k, int32_t threads) {
-  size_t pixels = (size_t)c->out_height * (size_t)c->out_width;
-  size_t bytes = aligned(packed_bytes(c, k->form)) + aligned(pixels * sizeof(int32_t));
-  if (has_totals(k)) bytes += totals_bytes(c) + pixel_sums_bytes(c);
-  return bytes + prepared_size(c, k) * (size_t)prepared_at_once(c, k, threads);
-}
-
-/* Sum of the codes in a byte. */
-static int32_t sum_of_codes(uint32_t four) {
-  uint32_t pairs = (four & 0x33u) + (four >> 2 & 0x33u);
-  return (int32_t)((pairs & 15u) + (pairs >> 4));
-}
-
-/* Sums of the codes of every pixel and group of a packed row. */
-static void sum_one_row(const conv_run *r, int32_t row) {
-  const convolution *c = r->convolution;
-  size_t bytes = bytes_of(r->kernel->form, c->pitch);
-  size_t first = (size_t)row * (size_t)c->padded_width * (size_t)product_groups(c);
-  size_t count = (size_t)c->padded_width * (size_t)product_groups(c);
-  const uint8_t *codes = r->packed + first * bytes;
-  for (size_t i = 0; i < count; i++, codes += bytes) {
-    int32_t sum = 0;
-    for (size_t k = 0; k < bytes; k++) sum += sum_of_codes(codes[k]);
-    r->pixel_sums[first + i] = sum;
-  }
-}
-
-/* From the sums of pixels those of windows. */
-static void total_one_row(const conv_run *r, int32_t y) {
-  const convolution *c = r->convolution;
-  int32_t width = c->out_width, groups = product_groups(c), run = c->run / c->pitch;
-  for (int32_t x = 0; x < width; x++)
-    for (int32_t g = 0; g < groups; g++) {
-      const int32_t *start =
-          r->pixel_sums + (y * c->stride_y * c->padded_width + x * c->stride_x) * groups + g;
-      int32_t total = 0;
-      /* A tap's offset is a number of whole pixels and groups, and so is a run's length. */
-      for (int32_t t = 0; t < c->taps; t++)
-        for (int32_t k = 0; k < run; k++) total += start[c->tap_offsets[t] / c->pitch + k];
-      r->totals[(y * width + x) * groups + g] = total;
-    }
-}
-
-static void pack_one_row(const void *context, int32_t row) {
-  const conv_run *r = context;
-  const convolution *c = r->convolution;
-  r->kernel->pack(c, address(c->input, r->memory), row, r->packed);
-  if (has_totals(r->kernel)) sum_one_row(r, row);
-}
-
-/* Blocks of a tile. Those that a group has not are its last again, and are not stored. */
-static void find_blocks(const conv_run *r, int32_t tile_group, const uint8_t **blocks) {
-  const convolution *c = r->convolution;
-  int32_t count = blocks_of(group_channels(c));
-  int32_t group = tile_group / r->tile_groups, first = tile_group % r->tile_groups * r->kernel->blocks;
-  for (int32_t b = 0; b < r->kernel->blocks; b++) {
-    int32_t block = group * count + smaller(first + b, count - 1);
-    blocks[b] = (const uint8_t *)c->weights + (size_t)block * block_bytes(c);
-  }
-}
-
-static void prepare_one(const void *context, int32_t index) {
-  const conv_run *r = context;
-  const uint8_t *blocks[MAX_BLOCKS];
-  find_blocks(r, r->first + index, blocks);
-  r->kernel->prepare(r->convolution, blocks,
-                     r->prepared + (size_t)index * prepared_size(r->convolution, r->kernel));
-}
-
-static void start_one_row(const void *context, int32_t y) {
-  const conv_run *r = context;
-  const convolution *c = r->convolution;
-  int32_t bytes = (int32_t)pixel_bytes(c, r->kernel->form);
-  for (int32_t x = 0; x < c->out_width; x++)
-    r->starts[y * c->out_width + x] =
-        (y * c->stride_y * c->padded_width + x * c->stride_x) * bytes;
-  if (has_totals(r->kernel)) total_one_row(r, y);
-}
-
-/* Adds a number a channel, times a sign. */
-static void add_constants(const int32_t *constants, int32_t sign, place where, int32_t (*tile)[LANES]) {
-  if (!constants) return;
-  for (int32_t p = 0; p < where.pixels; p++)
-    for (int32_t i = 0; i < LANES; i++) tile[p][i] += sign * constants[where.channel + i];
-}
-
-static void multiply_tile(const void *context, int32_t index) {
-  const conv_run *r = context;
-  const convolution *c = r->convolution;
-  const kernel *k = r->kernel;
-  int32_t at = index / r->tiles, tile_group = r->first + at, groups = product_groups(c);
-  int32_t group = tile_group / r->tile_groups, first = tile_group % r->tile_groups * k->blocks;
-  const uint8_t *weights[MAX_BLOCKS];
-  if (k->prepare)
-    weights[0] = r->prepared + (size_t)at * prepared_size(c, k);
-  else
-    find_blocks(r, tile_group, weights);
-
-  int32_t all = c->out_height * c->out_width, pixel = index % r->tiles * k->pixels;
-  const uint8_t *inputs[MAX_PIXELS];
-  int32_t totals[MAX_PIXELS];
-  size_t into = (size_t)group * bytes_of(k->form, c->pitch);
-  if (c->depthwise) into = bytes_of(k->form, first * LANES);
-  for (int32_t p = 0; p < k->pixels; p++) {
-    int32_t q = smaller(pixel + p, all - 1);
-    inputs[p] = r->packed + (size_t)r->starts[q] + into;
-    totals[p] = has_totals(k) ? r->totals[q * groups + group] : 0;
-  }
-  sums sums;
-  k->multiply(c, weights, inputs, totals, &sums);
-
-  int32_t channels = group_channels(c);
-  place where = {.pixel = (size_t)pixel, .pixels = smaller(k->pixels, all - pixel)};
-  for (int32_t b = 0; b < k->blocks && first + b < blocks_of(channels); b++) {
-    int32_t channel = (first + b) * LANES;
-    where.channel = group * channels + channel;
-    where.lanes = groups > 1 ? smaller(LANES, channels - channel) : LANES;
-    add_constants(c->bias, 1, where, sums[b]);
-    if (k->form == BYTES) add_constants(c->correction, -1, where, sums[b]);
-    k->finish(r->layer->stages, r->layer->count, r->memory, where, sums[b]);
-  }
-}
-
-static void convolve(const layer *l, const kernel *asked, const memory *memory, uint8_t *scratch,
-                     int32_t threads) {
-  const convolution *c = l->convolution;
-  const kernel *k = kernel_for(c, asked);
-  int32_t pixels = c->out_height * c->out_width;
-  conv_run r = {.layer = l, .convolution = c, .kernel = k, .memory = memory, .packed = scratch};
-  uint8_t *next = scratch + aligned(packed_bytes(c, k->form));
-  r.starts = (int32_t *)(void *)next;
-  next += aligned((size_t)pixels * sizeof(int32_t));
-  if (has_totals(k)) {
-    r.totals = (int32_t *)(void *)next;
-    next += totals_bytes(c);
-    r.pixel_sums = (int32_t *)(void *)next;
-    next += pixel_sums_bytes(c);
-  }
-  r.prepared = next;
-  r.tiles = (pixels + k->pixels - 1) / k->pixels;
-  r.tile_groups = tile_groups_of(c, k);
-
-  for_each(c->padded_height, threads, pack_one_row, &r);
-  memset(r.packed + packed_bytes(c, k->form) - SLACK, 0, SLACK);
-  for_each(c->out_height, threads, start_one_row, &r);
-  int32_t count = product_groups(c) * r.tile_groups;
-  int32_t at_once = k->prepare ? prepared_at_once(c, k, threads) : count;
-  for (r.first = 0; r.first < count; r.first += at_once) {
-    int32_t now = smaller(at_once, count - r.first);
-    if (k->prepare) for_each(now, threads, prepare_one, &r);
-    for_each(now * r.tiles, threads, multiply_tile, &r);
-  }
 }
 
 /* A layer without products of integers: tiles of floats, pooled or loaded, and their stages. */
@@ -271,7 +63,7 @@ typedef struct {
 static void plain_row(const void *context, int32_t y) {
   const plain_run *r = context;
   const layer *l = r->layer;
-  int32_t tile[MAX_PIXELS][LANES];
+  int32_t tile[MAX_PIXELS][LANES] ALIGNED(ALIGNMENT);
   place where = {.lanes = LANES};
   for (int32_t x = 0; x < l->width; x += MAX_PIXELS) {
     where.pixel = (size_t)y * (size_t)l->width + (size_t)x;
@@ -291,7 +83,7 @@ static void plain_row(const void *context, int32_t y) {
 static void run_layer(const layer *l, const kernel *asked, const memory *memory, uint8_t *scratch,
                       int32_t threads) {
   if (l->convolution) {
-    convolve(l, asked, memory, scratch, threads);
+    convolve(l, kernel_for(l->convolution, asked), memory, scratch, threads);
   } else {
     plain_run r = {.layer = l, .kernel = kernel_for(NULL, asked), .memory = memory};
     for_each(l->height, threads, plain_row, &r);

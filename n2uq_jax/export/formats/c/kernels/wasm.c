@@ -10,7 +10,7 @@
 enum { WASM_PIXELS = 4, WASM_DOT_PIXELS = 2, WASM_VECTORS = LANES / 4 };
 
 static void wasm_pack_fours(const convolution *c, const void *from, int32_t row, uint8_t *packed) {
-  pack_row(c, FOURS, from, row, packed);
+  pack_row(c, FOURS, pixel_of_fours, from, row, packed);
 }
 
 /* Of each pixel a sum of 8 bits for every channel and plane, and of 16 bits for every channel. */

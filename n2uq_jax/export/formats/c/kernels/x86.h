@@ -7,9 +7,9 @@
 
 #if defined(N2UQ_EMULATED)
 #define N2UQ_X86
-#define SIMDE_ENABLE_NATIVE_ALIASES
-#include <simde/x86/avx512.h>
+#include "emulated.h"
 #define AVX2
+#define AVX512
 #define VBMI
 #define VNNI
 static int has_avx2(void) { return 1; }
@@ -20,6 +20,7 @@ static int has_vnni(void) { return 1; }
 #define N2UQ_X86
 #include <immintrin.h>
 #define AVX2 __attribute__((target("avx2")))
+#define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq")))
 #define VBMI __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi")))
 #define VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")))
 static int has_avx2(void) { return __builtin_cpu_supports("avx2") != 0; }

@@ -11,10 +11,10 @@ from n2uq_jax.preflight.layers import NetworkCheck, check
 from n2uq_jax.tables import format_table
 from n2uq_jax.training import sharding
 from n2uq_jax.training.checks import check_config, check_fit
-from n2uq_jax.training.rehearsal import RehearsedStage, abstract_model, rehearse
+from n2uq_jax.training.rehearsal import RehearsedStage, rehearse
 from n2uq_jax.workdir.checkpoints import saved_steps
 from n2uq_jax.workdir.config_json import read_workdir, without_sentinels
-from n2uq_jax.workdir.model import network_kind, open_dataset, precision
+from n2uq_jax.workdir.model import abstract_model, network_kind, open_dataset, precision
 
 
 @dataclasses.dataclass(frozen=True)

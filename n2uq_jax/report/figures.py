@@ -1,6 +1,5 @@
 """All pictures of a run."""
 
-import functools
 import os
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from flax import nnx
 from jax.typing import ArrayLike
 
 from n2uq_jax import nn
-from n2uq_jax.compilation import compile_fast
+from n2uq_jax.compilation import quick_jit
 
 MAX_SAMPLES = 1_000_000
 """A histogram uses at most about this many values of a quantizer's input."""
@@ -71,7 +70,7 @@ def observe(model: nnx.Module, sample_inputs: ArrayLike) -> dict[str, np.ndarray
     )
     graphdef, state = nnx.split(evaluation)
 
-    @functools.partial(jax.jit, compiler_options=compile_fast())
+    @quick_jit
     def run(state, x):
         calls = nn.quantizer_inputs(nnx.merge(graphdef, state), x)
         return {path: [_thin(call) for call in values] for path, values in calls.items()}

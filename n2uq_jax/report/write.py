@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from rich.console import Console
 from rich.table import Table
 
@@ -17,9 +16,8 @@ from n2uq_jax.report.figures import write_figures
 from n2uq_jax.report.size import model_bytes
 from n2uq_jax.workdir.config_json import read_workdir
 from n2uq_jax.workdir.model import (
-    is_integer_only,
+    abstract_model,
     load,
-    make_model,
     network_kind,
     open_dataset,
     precision,
@@ -85,6 +83,7 @@ def stage_table(contents: dict[str, Any], metrics_path: Path) -> Table:
         if "eval" not in metrics.get(stage, {}):
             continue
         curve = metrics[stage]["eval"]
+        model = abstract_model(config, contents["dataset"], stage)
         table.add_row(
             stage,
             network_kind(config, stage),
@@ -92,23 +91,9 @@ def stage_table(contents: dict[str, Any], metrics_path: Path) -> Table:
             f"{curve['top1'][-1]:.2%}",
             f"{np.max(curve['top1']):.2%}",
             f"{curve['top5'][-1]:.2%}",
-            f"{_bytes(contents, stage):,}",
+            f"{model_bytes(model):,}",
         )
     return table
-
-
-def _bytes(contents: dict[str, Any], stage: str) -> int:
-    config = contents["config"]
-    model = nnx.eval_shape(
-        lambda: make_model(
-            config["model"],
-            contents["dataset"],
-            quantized=config[stage]["quantized"],
-            integer_only=is_integer_only(config, stage),
-            seed=0,
-        )
-    )
-    return model_bytes(model)
 
 
 def _sample(contents: dict[str, Any], data_dir: str | None, pixels: bool) -> jax.Array:

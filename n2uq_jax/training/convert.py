@@ -18,7 +18,7 @@ from n2uq_jax.models.resnet import SMALL_DEPTHS
 from n2uq_jax.training.config import default_config
 from n2uq_jax.workdir.checkpoints import Checkpoints
 from n2uq_jax.workdir.config_json import open_workdir, read_workdir
-from n2uq_jax.workdir.model import make_model, open_dataset
+from n2uq_jax.workdir.model import abstract_model, open_dataset
 
 
 def convert(
@@ -68,7 +68,8 @@ def convert(
     partial = workdir.with_name(f".{workdir.name}.{os.getpid()}.partial")
     try:
         open_workdir(partial, config, dataset)
-        model = nnx.eval_shape(lambda: _make_model(partial, config))
+        about = read_workdir(partial)["dataset"]
+        model = abstract_model(config.to_dict(), about, config.stages[0])
         report = interop.load_state_dict(model, state)
         if report.initial:
             raise ValueError(
@@ -113,14 +114,6 @@ def _config(
     config[stage].teacher = None
     config[stage].epochs = 0.0
     return config
-
-
-def _make_model(workdir: Path, config: ConfigDict) -> nnx.Module:
-    contents = read_workdir(workdir)
-    quantized = config[config.stages[0]].quantized
-    return make_model(
-        contents["config"]["model"], contents["dataset"], quantized=quantized, seed=config.seed
-    )
 
 
 def _dataset(config: ConfigDict, state: Mapping[str, np.ndarray]) -> Dataset:

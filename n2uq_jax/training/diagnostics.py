@@ -1,13 +1,12 @@
 """How the quantizers of a network are doing while it trains."""
 
-import functools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from n2uq_jax.compilation import compile_fast
+from n2uq_jax.compilation import quick_jit
 from n2uq_jax.nn import QuantizedLayer, quantizer_inputs, quantizers
 from n2uq_jax.paths import path_name
 from n2uq_jax.quantizers import effective_intervals, quantize_activation
@@ -30,7 +29,7 @@ def make_diagnostics(
       activations that have the highest code.
     """
 
-    @functools.partial(jax.jit, compiler_options=compile_fast())
+    @quick_jit
     def diagnose(params, batch_stats, images):
         model = nnx.merge(graphdefs.eval, params, batch_stats)
         layers = quantizers(model)
@@ -67,7 +66,7 @@ def make_weight_codes(
       codes, which need nine bits, are halved: it is their changes that count.
     """
 
-    @functools.partial(jax.jit, compiler_options=compile_fast())
+    @quick_jit
     def weight_codes(params, batch_stats):
         model = nnx.merge(graphdefs.eval, params, batch_stats)
         return {

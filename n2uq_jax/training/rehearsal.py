@@ -4,9 +4,8 @@ What would end a run days later, at the start of its last stage, ends it here wi
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +29,7 @@ from n2uq_jax.training.state import create_state, forward, split_model
 from n2uq_jax.training.step import Pixels, make_train_step, pixels_of
 from n2uq_jax.workdir.checkpoints import saved_steps
 from n2uq_jax.workdir.config_json import describe_dataset, read_workdir
-from n2uq_jax.workdir.model import is_integer_only, make_model
+from n2uq_jax.workdir.model import abstract_model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,29 +104,6 @@ def _check_names(name: str, stage: ConfigDict, earlier: Sequence[str]) -> None:
         kind_of_init(stage.init, earlier, f"{name}.init")
     if stage.teacher is not None:
         kind_of_teacher(stage.teacher, stage.teacher_weights, earlier, f"{name}.teacher")
-
-
-def abstract_model(config: Mapping[str, Any], about: Mapping[str, Any], stage: str) -> nnx.Module:
-    """Builds the network of a stage with shapes and dtypes in place of arrays.
-
-    Args:
-      config: a configuration, of this version or an older one.
-      about: the ``dataset`` part of a workdir's ``config.json``.
-      stage: one of its stages.
-
-    Returns:
-      The network.
-    """
-    return nnx.eval_shape(
-        lambda: make_model(
-            config["model"],
-            about,
-            quantized=config[stage]["quantized"],
-            integer_only=is_integer_only(config, stage),
-            seed=config["seed"],
-            x64=config["x64"],
-        )
-    )
 
 
 def _abstract_workdir(workdir: str, field: str) -> nnx.Module:

@@ -27,7 +27,6 @@ from n2uq_jax.workdir.checkpoints import Checkpoints
 from n2uq_jax.workdir.config_json import open_workdir, read_workdir, without_sentinels
 from n2uq_jax.workdir.metrics import MetricsWriter
 from n2uq_jax.workdir.model import (
-    is_integer_only,
     make_model,
     network_kind,
     open_dataset,
@@ -91,16 +90,7 @@ def train(
         trained: dict[str, nnx.Module] = {}
         for name in config.stages:
             settings = config[name]
-            build = functools.partial(
-                make_model,
-                config.model.to_dict(),
-                about,
-                quantized=settings.quantized,
-                integer_only=is_integer_only(config, name),
-                seed=config.seed,
-                x64=config.x64,
-            )
-            model = construct(build)
+            model = construct(functools.partial(make_model, config.to_dict(), about, name))
             initialize(model, settings.init, trained, lambda: range_images(dataset, config))
             teacher = load_teacher(settings, trained, dataset, config)
             checkpoints = Checkpoints(workdir / "checkpoints" / name, keep=config.keep_checkpoints)

@@ -12,7 +12,6 @@ import jax.numpy as jnp
 from flax import nnx
 
 from n2uq_jax import models
-from n2uq_jax.compilation import construct
 from n2uq_jax.data import Dataset
 from n2uq_jax.data import load as load_data
 from n2uq_jax.models.resnet import SMALL_DEPTHS
@@ -70,28 +69,20 @@ def network_kind(config: Mapping[str, Any], stage: str) -> str:
     return f"{bits}, integers alone" if is_integer_only(config, stage) else bits
 
 
-def make_model(
-    model: Mapping[str, Any],
-    dataset: Mapping[str, Any],
-    *,
-    quantized: bool,
-    integer_only: bool = False,
-    seed: int,
-    x64: bool = False,
-) -> nnx.Module:
-    """Builds the network that a configuration describes, with random parameters.
+def make_model(config: Mapping[str, Any], dataset: Mapping[str, Any], stage: str) -> nnx.Module:
+    """Builds the network of a stage, with random parameters.
 
     Args:
-      model: the ``model`` part of a configuration.
+      config: a configuration, of this version or an older one.
       dataset: the ``dataset`` part of a workdir's ``config.json``.
-      quantized: False for the float twin.
-      integer_only: the form whose evaluation is integer arithmetic; see :func:`is_integer_only`.
-      seed: of the parameters.
-      x64: parameters and computation in float64.
+      stage: one of the configuration's stages: the float twin, the paper's form or the one whose
+        evaluation is integer arithmetic; see :func:`is_integer_only`.
 
     Returns:
-      The network.
+      The network; within :func:`precision` of the configuration's ``x64``.
     """
+    model, x64 = config["model"], config["x64"]
+    quantized, integer_only = config[stage]["quantized"], is_integer_only(config, stage)
     options: dict[str, Any] = {}
     if model["name"] in SMALL_DEPTHS:
         options = {"width": model["width"], "stem_stride": model["stem_stride"]}
@@ -110,12 +101,27 @@ def make_model(
         num_classes=dataset["num_classes"],
         dtype=jnp.float64 if x64 else jnp.dtype(model["dtype"]),
         param_dtype=jnp.float64 if x64 else jnp.float32,
-        rngs=nnx.Rngs(seed),
+        rngs=nnx.Rngs(config["seed"]),
         **options,
     )
     if not integer_only:
         network.normalization = (mean, std)  # read by to_integer_only
     return network
+
+
+def abstract_model(config: Mapping[str, Any], dataset: Mapping[str, Any], stage: str) -> nnx.Module:
+    """Builds the network of a stage with shapes and dtypes in place of arrays.
+
+    Args:
+      config: a configuration, of this version or an older one.
+      dataset: the ``dataset`` part of a workdir's ``config.json``.
+      stage: one of the configuration's stages.
+
+    Returns:
+      The network.
+    """
+    with precision(config["x64"]):
+        return nnx.eval_shape(functools.partial(make_model, config, dataset, stage))
 
 
 def load(
@@ -145,16 +151,7 @@ def load(
         directory = workdir / "checkpoints" / name
         if not directory.is_dir():
             continue
-        build = functools.partial(
-            make_model,
-            config["model"],
-            contents["dataset"],
-            quantized=config[name]["quantized"],
-            integer_only=is_integer_only(config, name),
-            seed=config["seed"],
-            x64=config["x64"],
-        )
-        model = construct(build)
+        model = abstract_model(config, contents["dataset"], name)
         checkpoint = read_checkpoint(directory, {"model": nnx.state(model)}, best=best)
         if checkpoint is not None:
             nnx.update(model, checkpoint.items["model"])

@@ -42,11 +42,10 @@ def test_an_integer_only_network_starts_from_the_paper_form_and_sees_images(tmp_
         "std": digits.std,
     }
     config.model.width = 4
+    config.integer = stage_config(quantized=True, integer_only=True)
     paper, integer, again = (
-        make_model(
-            config.model.to_dict(), about, quantized=True, integer_only=integer_only, seed=seed
-        )
-        for integer_only, seed in ((False, 0), (True, 1), (True, 2))
+        make_model(config.to_dict() | {"seed": seed}, about, stage)
+        for seed, stage in enumerate(("quantized", "integer", "integer"))
     )
     images = range_images(digits, config)
     assert len(images) == 4

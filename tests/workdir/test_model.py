@@ -13,9 +13,7 @@ from n2uq_jax.workdir.model import load, make_model, open_dataset, precision
 
 
 def build(contents, stage, seed):
-    config = contents["config"]
-    quantized = config[stage]["quantized"]
-    return make_model(config["model"], contents["dataset"], quantized=quantized, seed=seed)
+    return make_model(contents["config"] | {"seed": seed}, contents["dataset"], stage)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """Steps of grids, set from data."""
 
-import functools
 from collections.abc import Iterable
 from typing import Any
 
@@ -8,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from n2uq_jax.compilation import compile_fast
+from n2uq_jax.compilation import quick_jit
 from n2uq_jax.nn.integer.grid import Grid
 from n2uq_jax.paths import path_name
 
@@ -56,7 +55,7 @@ def set_grids(model: nnx.Module, batches: Iterable[Any]) -> dict[str, float]:
     observed.set_attributes(observing=True, raise_if_not_found=False)
     graphdef, state = nnx.split(observed)
 
-    @functools.partial(jax.jit, compiler_options=compile_fast())
+    @quick_jit
     def measure(state: nnx.State, x: Any) -> dict[str, jax.Array]:
         run = nnx.capture(lambda m, x: m(x), nnx.Intermediate)
         _, captured = run(nnx.merge(graphdef, state), x)

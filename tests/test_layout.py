@@ -30,7 +30,7 @@ UNMIRRORED = {
         "tests/export/formats/c/test_lowering.py follows integers",
     ),
     "export/formats/c/arithmetic.py": "tests/export/formats/c/test_float_lowering.py runs it",
-    "models/to_integer.py": "tests/models/test_integer.py converts networks",
+    "models/to_integer.py": "tests/models/integer/test_networks.py converts networks",
 }
 """Modules without a test file of their own, and why."""
 

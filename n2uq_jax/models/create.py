@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from flax import nnx
 from flax.typing import Dtype
 
-from n2uq_jax.models.integer import IntegerMobileNetV2, IntegerOnly, IntegerResNet
+from n2uq_jax.models.integer.form import IntegerOnly
+from n2uq_jax.models.integer.networks import IntegerMobileNetV2, IntegerResNet
 from n2uq_jax.models.layers import Precision
 from n2uq_jax.models.mobilenet_v2 import MobileNetV2
 from n2uq_jax.models.resnet import IMAGENET_DEPTHS, SMALL_DEPTHS, ResNet, resnet_shape

@@ -9,13 +9,8 @@ import numpy as np
 from flax import nnx
 
 from n2uq_jax.models.copying import copy_shared_state
-from n2uq_jax.models.integer import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    IntegerMobileNetV2,
-    IntegerOnly,
-    IntegerResNet,
-)
+from n2uq_jax.models.integer.form import IMAGENET_MEAN, IMAGENET_STD, IntegerOnly
+from n2uq_jax.models.integer.networks import IntegerMobileNetV2, IntegerResNet
 from n2uq_jax.models.mobilenet_v2 import MobileNetV2
 from n2uq_jax.models.resnet import ResNet
 from n2uq_jax.nn.integer import set_grids

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from n2uq_jax import data, models
 from n2uq_jax.data import Dataset
 from n2uq_jax.models.copying import copy_shared_state
-from n2uq_jax.models.integer import IntegerMobileNetV2, IntegerResNet
+from n2uq_jax.models.integer.networks import IntegerMobileNetV2, IntegerResNet
 from n2uq_jax.models.to_integer import initialize_integer_only, paper_form
 from n2uq_jax.spelling import similar
 from n2uq_jax.workdir.model import load

@@ -12,7 +12,8 @@ from flax import nnx
 import n2uq_jax as n2uq
 from n2uq_jax.export import build_program, export_model, prove
 from n2uq_jax.export.proof.runtimes import compare_runtimes, onnx_runtime
-from n2uq_jax.models.integer import IntegerOnly, IntegerResidualBlock
+from n2uq_jax.models.integer.blocks import IntegerResidualBlock
+from n2uq_jax.models.integer.form import IntegerOnly
 from n2uq_jax.models.layers import ConvShape, Precision
 from n2uq_jax.nn.integer import average_pool, max_pool, relu, set_grids
 

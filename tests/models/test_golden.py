@@ -56,26 +56,35 @@ def train(graph, params, rest, images, cotangent):
     return jax.grad(loss, has_aux=True)(params)
 
 
+def inputs(expected):
+    """The images as NHWC, and the cotangent of the logits."""
+    seed, size, batch = (int(expected[key]) for key in ("seed", "size", "batch"))
+    images = golden.rng(seed, "input").normal(0, 1, (batch, 3, size, size)).transpose(0, 2, 3, 1)
+    return images, golden.rng(seed, "cotangent").normal(0, 1, (batch, 1000))
+
+
 @pytest.mark.parametrize(
     "name",
     [n if n == "resnet18_w2a2" else pytest.param(n, marks=pytest.mark.slow) for n in NETWORKS],
 )
-def test_network_equals_the_authors(name, x64):
+def test_logits_equal_the_authors(name, x64):
     expected = np.load(golden.DATA / f"{name}.npz")
-    seed, size, batch = (int(expected[key]) for key in ("seed", "size", "batch"))
-    images = golden.rng(seed, "input").normal(0, 1, (batch, 3, size, size)).transpose(0, 2, 3, 1)
-    cotangent = golden.rng(seed, "cotangent").normal(0, 1, (batch, 1000))
     model = build(expected)
-
     model.eval()
-    logits = evaluate(*nnx.split(model), jnp.asarray(images))
+    logits = evaluate(*nnx.split(model), jnp.asarray(inputs(expected)[0]))
     np.testing.assert_allclose(
         logits, expected["logits_eval"], rtol=0, atol=1e-8 * expected["logits_eval"].std()
     )
 
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETWORKS)
+def test_training_equals_the_authors(name, x64):
+    expected = np.load(golden.DATA / f"{name}.npz")
+    model = build(expected)
     model.train()
     graph, params, rest = nnx.split(model, nnx.Param, ...)
-    gradients, logits = train(graph, params, rest, jnp.asarray(images), jnp.asarray(cotangent))
+    gradients, logits = train(graph, params, rest, *map(jnp.asarray, inputs(expected)))
     np.testing.assert_allclose(
         logits, expected["logits_train"], rtol=0, atol=1e-8 * expected["logits_train"].std()
     )

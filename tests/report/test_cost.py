@@ -39,7 +39,7 @@ def test_torchvision_networks_cost_what_is_published(name, parameters, giga_macs
         ("resnet18", 2, 1_814_073_344),
         pytest.param("resnet50", 3, 4_089_184_256, marks=pytest.mark.slow),
         # torchvision's and the first block's 32 to 32 channels on 112 x 112 pixels.
-        ("mobilenet_v2", 4, 300_774_272 + 32 * 32 * 112 * 112),
+        pytest.param("mobilenet_v2", 4, 300_774_272 + 32 * 32 * 112 * 112, marks=pytest.mark.slow),
     ],
 )
 def test_quantized_networks_cost_what_the_authors_shapes_say(name, bits, macs):

@@ -11,10 +11,11 @@ from n2uq_jax.training.step import Pixels
 BATCH = 16
 
 
-def tiny(bits=2):
-    """Two blocks with random parameters, so that no value sits on a kink by construction."""
+def tiny(bits=2, widths=(8, 16)):
+    """Blocks with random parameters, so that no value sits on a kink by construction."""
+    blocks = (1,) * len(widths)
     model = ResNet(
-        ResNetShape("basic", (1, 1), (8, 16), stem="small", in_features=1),
+        ResNetShape("basic", blocks, widths, stem="small", in_features=1),
         num_classes=3,
         w_bits=bits,
         a_bits=bits,

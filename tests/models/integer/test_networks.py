@@ -79,11 +79,6 @@ def test_parameters_are_those_of_the_paper_form(trained, integer):
         np.testing.assert_array_equal(value, ours[name])
 
 
-def test_streams_begin_where_shapes_change(integer):
-    paths = list(grids(integer))
-    assert paths == ["grid", "head/grid", "stages/1/0/grid", "stages/2/0/grid"]
-
-
 def test_training_arithmetic_with_running_statistics_is_close(integer, logits, images):
     model = nnx.clone(integer)
     model.set_attributes(deterministic=False, raise_if_not_found=False)
@@ -130,29 +125,6 @@ def test_pixels_must_be_uint8(integer, images):
     assert integer.image_dtype == jnp.uint8
     with pytest.raises(TypeError, match="uint8"):
         integer(normalized(images))
-
-
-@pytest.mark.slow
-def test_float_shortcuts_become_8_bit_ones(images):
-    model = create(integer_only=True, quantize_downsample=False, mean=MEAN, std=STD)
-    assert model.stages[1][0].shortcut.conv.bits == 8
-    model.eval()
-    assert np.isfinite(np.asarray(run(model, images))).all()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"w_bits": None, "a_bits": None}, "wants w_bits and a_bits"),
-        ({"stream_bits": 7}, "stream_bits must be an int from 8 to 16, got 7"),
-        ({"stem_bits": 9}, "stem_bits must be an int from 2 to 8, got 9"),
-        ({"head_bits": True}, "head_bits must be an int from 2 to 8, got True"),
-        ({"in_features": 1}, "mean and std must have 1 numbers"),
-    ],
-)
-def test_wrong_arguments(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        create(integer_only=True, **arguments)
 
 
 def test_options_want_integer_only():

@@ -1,0 +1,1 @@
+"""The integer-only form of the networks: its layers, its blocks, and the whole."""

@@ -2,6 +2,7 @@
 
 import argparse
 import inspect
+import shlex
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -72,11 +73,13 @@ class Parser(argparse.ArgumentParser):
           words: what follows the command.
 
         Returns:
-          The values by name; ``overrides`` lists each ``--config.FIELD=VALUE``.
+          The values by name; ``overrides`` lists each ``--config.FIELD=VALUE``, and ``command`` is
+          the whole command, to be typed again.
 
         Raises:
           ValueError: if a flag is unknown, missing, or has a value that it cannot have.
         """
+        command = shlex.join([*self.prog.split(), *words])
         words, overrides = split_overrides(words)
         if overrides and CONFIG not in self.flags():
             raise ValueError(f"{self.prog} reads no config, got {overrides[0]}.")
@@ -90,6 +93,7 @@ class Parser(argparse.ArgumentParser):
         if rest:
             raise ValueError(f"unexpected argument {rest[0]!r}; {self.prog} --help lists the flags")
         arguments.overrides = overrides
+        arguments.command = command
         return arguments
 
 

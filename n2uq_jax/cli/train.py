@@ -42,11 +42,14 @@ def add_arguments(parser: Parser) -> None:
     )
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace) -> int:
     """Trains.
 
     Args:
       arguments: the flags.
+
+    Returns:
+      130 after Ctrl-C, as shells have it, else 0.
     """
     config = read_config(arguments.config, arguments.overrides)
     workdir = arguments.workdir or Path("runs") / Path(arguments.config).stem
@@ -62,15 +65,25 @@ def run(arguments: argparse.Namespace) -> None:
         train(config, workdir)
     except Preempted as preempted:
         if first:
-            print(f"Stopped by SIGTERM after saving {preempted}. The same command goes on there.")
-        return
+            print(f"{preempted} To go on: {arguments.command}")
+        return 130 if preempted.cause == "Ctrl-C" else 0
+    except KeyboardInterrupt:
+        if first:
+            print(f"Stopped by Ctrl-C; there was nothing to save. To go on: {arguments.command}")
+        return 130
     if config.export:
         from n2uq_jax.export.workdir import export_and_evaluate
+        from n2uq_jax.workdir.lock import owned
         from n2uq_jax.workdir.processes import first_alone
 
-        verdict = first_alone("export", lambda: export_and_evaluate(workdir, workdir / "artifact"))
+        def export() -> str:
+            with owned(workdir):
+                return export_and_evaluate(workdir, workdir / "artifact")
+
+        verdict = first_alone("export", export)
         if first:
             print(verdict)
+    return 0
 
 
 def _start_jax(arguments: argparse.Namespace) -> None:

@@ -10,6 +10,7 @@ workers.
 from __future__ import annotations
 
 import math
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -170,9 +171,15 @@ def _read(
         if not flags.FLAGS.is_parsed():
             flags.FLAGS.mark_as_parsed()
         reader = reader.mp_prefetch(
-            grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=2)
+            grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=2),
+            worker_init_fn=_leave_ctrl_c_to_the_run,
         )
     return iter(reader)
+
+
+def _leave_ctrl_c_to_the_run(worker: int, workers: int) -> None:
+    """A terminal sends Ctrl-C to every process, but only the run knows what to do about it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _local_batch_size(

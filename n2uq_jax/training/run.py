@@ -25,6 +25,7 @@ from n2uq_jax.training.step import pixels_of
 from n2uq_jax.workdir import processes
 from n2uq_jax.workdir.checkpoints import Checkpoints
 from n2uq_jax.workdir.config_json import open_workdir, read_workdir, without_sentinels
+from n2uq_jax.workdir.lock import owned
 from n2uq_jax.workdir.metrics import MetricsWriter
 from n2uq_jax.workdir.model import (
     make_model,
@@ -65,8 +66,9 @@ def train(
     Raises:
       ValueError: if the configuration contradicts itself or the workdir, or a stage does not fit.
       FileNotFoundError: if what a stage starts from, or is taught by, is not there.
+      WorkdirInUse: if another run trains in the workdir.
       NonFiniteLossError: if a loss is NaN or infinite.
-      Preempted: after a SIGTERM, with a checkpoint saved.
+      Preempted: after SIGTERM or Ctrl-C, with a checkpoint saved.
     """
     config = ConfigDict(without_sentinels(config.to_dict()))
     check_config(config)
@@ -82,6 +84,7 @@ def train(
         dataset = open_dataset(config.data.to_dict())
         check_fit(config, dataset)
         rehearse(config, dataset, mesh)
+        processes.first_alone("lock", lambda: cleanup.enter_context(owned(workdir)))
         processes.first_alone("workdir", lambda: open_workdir(workdir, config, dataset))
         about = read_workdir(workdir)["dataset"]
         writer = cleanup.enter_context(MetricsWriter(workdir)) if first else None

@@ -91,7 +91,7 @@ def train_stage(stage: Stage, model: nnx.Module, teacher: nnx.Module | None) -> 
 
     Raises:
       NonFiniteLossError: if the loss is NaN or infinite; the message names the step.
-      Preempted: after a SIGTERM, with a checkpoint saved.
+      Preempted: after SIGTERM or Ctrl-C, with a checkpoint saved.
     """
     config = stage.config
     graphdefs, params, batch_stats = split_model(model)
@@ -159,8 +159,9 @@ def train_stage(stage: Stage, model: nnx.Module, teacher: nnx.Module | None) -> 
                 log.restart_clock()
             if preempted:
                 stage.checkpoints.wait()
-                raise Preempted(f"stage {stage.name}, step {step}")
+                raise Preempted(stage.preemption.cause, f"stage {stage.name}, step {step}")
     stage.checkpoints.wait()
+    stage.preemption.saved()
     _put_back(stage, model, state)
     return metrics
 

@@ -17,6 +17,7 @@ from etils import epath
 
 from n2uq_jax.paths import by_path
 from n2uq_jax.workdir import processes
+from n2uq_jax.workdir.room import check_room, naming
 
 logger = logging.getLogger(__name__)
 
@@ -103,28 +104,36 @@ class Checkpoints:
           items: pytrees of arrays by name, which can be restored apart.
           data: the data iterator's state, JSON-able.
           metrics: of an evaluation at this step, with ``top1``; None if there was none.
+
+        Raises:
+          OSError: if there is no room for it; what was saved before stays.
         """
-        if self._writer is None:
-            self._writer = _open_writer(self.directory, self._keep)
-        self._writer.save(
-            step,
-            args=ocp.args.Composite(
-                data=ocp.args.JsonSave(dict(data)),
-                **{name: ocp.args.StandardSave(by_path(item)) for name, item in items.items()},
-            ),
-            metrics=None if metrics is None else dict(metrics),
-            force=True,
-        )
+        with naming(self.directory):
+            if self._writer is None:
+                self._writer = _open_writer(self.directory, self._keep)
+            self._writer.wait_until_finished()
+            check_room(self.directory, sum(leaf.nbytes for leaf in jax.tree.leaves(dict(items))))
+            self._writer.save(
+                step,
+                args=ocp.args.Composite(
+                    data=ocp.args.JsonSave(dict(data)),
+                    **{name: ocp.args.StandardSave(by_path(item)) for name, item in items.items()},
+                ),
+                metrics=None if metrics is None else dict(metrics),
+                force=True,
+            )
 
     def wait(self) -> None:
         """Returns once everything that was saved is on disk."""
         if self._writer is not None:
-            self._writer.wait_until_finished()
+            with naming(self.directory):
+                self._writer.wait_until_finished()
 
     def close(self) -> None:
         """Waits, and releases threads."""
         if self._writer is not None:
-            self._writer.close()
+            with naming(self.directory):
+                self._writer.close()
 
 
 def saved_steps(directory: Path) -> list[int]:

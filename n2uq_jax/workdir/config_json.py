@@ -11,6 +11,8 @@ import jax
 from ml_collections import ConfigDict
 
 from n2uq_jax.data import Dataset
+from n2uq_jax.workdir.lock import LOCK
+from n2uq_jax.workdir.room import naming
 
 CHANGEABLE = (
     "checkpoint_every",
@@ -79,7 +81,7 @@ def open_workdir(workdir: Path, config: ConfigDict, dataset: Dataset) -> None:
                 f"workdir {workdir} holds a run with another configuration: {'; '.join(refused)}. "
                 "Choose another workdir, or the same configuration to resume."
             )
-    elif workdir.exists() and any(workdir.iterdir()):
+    elif workdir.exists() and any(path.name != LOCK for path in workdir.iterdir()):
         raise ValueError(
             f"workdir must be empty or hold a run; {workdir} holds files, but no config.json."
         )
@@ -178,7 +180,8 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(value, indent=2) + "\n")
+    with naming(path):
+        temporary.write_text(json.dumps(value, indent=2) + "\n")
     temporary.replace(path)
 
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from n2uq_jax.workdir.room import check_room, naming
+
 
 class MetricsWriter:
     """Writes measurements of a run; only the first process of several should make one.
@@ -40,14 +42,19 @@ class MetricsWriter:
           kind: ``"train"`` or ``"eval"``.
           step: within the stage.
           values: scalars by name; those that are not finite are written as null.
+
+        Raises:
+          OSError: if there is no room for it.
         """
+        check_room(self._path.parent, 0)
         line: dict[str, Any] = {"stage": stage, "kind": kind, "step": step}
         for name, value in values.items():
             line[name] = value if math.isfinite(value) else None
             if name != "epoch":
                 self._board.add_scalar(f"{stage}/{kind}/{name}", value, step)
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
+        with naming(self._path):
+            self._file.write(json.dumps(line) + "\n")
+            self._file.flush()
 
     def rewind(self, stage: str, step: int, later_stages: tuple[str, ...] = ()) -> None:
         """Drops what was written after the checkpoint that a run goes on from.
@@ -63,6 +70,7 @@ class MetricsWriter:
             if line["stage"] not in later_stages
             and not (line["stage"] == stage and line["step"] > step)
         ]
+        check_room(self._path.parent, self._path.stat().st_size)
         self._file.close()
         temporary = self._path.with_suffix(".tmp")
         temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
@@ -71,7 +79,8 @@ class MetricsWriter:
 
     def close(self) -> None:
         """Flushes and closes both."""
-        self._file.close()
+        with naming(self._path):
+            self._file.close()
         self._board.close()
 
 

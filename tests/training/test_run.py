@@ -31,7 +31,7 @@ SETTINGS = [
 ]
 
 
-def start(workdir, *more, stages=("float", "quantized")):
+def start(workdir, *more, stages=("float", "quantized"), **options):
     environment = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
@@ -46,6 +46,7 @@ def start(workdir, *more, stages=("float", "quantized")):
         stderr=subprocess.STDOUT,
         text=True,
         env=environment,
+        **options,
     )
 
 
@@ -155,6 +156,35 @@ def test_sigterm_saves_and_ends_politely(tmp_path):
     assert "Stopped by SIGTERM after saving stage float" in output
     newest = max(int(p.name) for p in (workdir / "checkpoints" / "float").iterdir())
     assert newest >= 5
+
+
+@pytest.mark.slow  # a process for each
+@pytest.mark.parametrize("workers", [0, 2])
+def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, workers):
+    workdir = tmp_path / "stopped"
+    # As a terminal does it: to the run and to its decoding processes.
+    process = start(workdir, f"--config.data.num_workers={workers}", start_new_session=True)
+    wait_for_lines(workdir, 5, process)
+    os.killpg(process.pid, signal.SIGINT)
+    code, output = finish(process)
+    assert code == 130, output
+    assert "Traceback" not in output
+    *_, last = output.splitlines()
+    assert last.startswith("Stopped by Ctrl-C after saving stage float, step ")
+    assert f"To go on: n2uq train {SETTINGS[0]}" in last
+    assert not (workdir / ".lock").exists()
+
+
+@pytest.mark.slow  # a process for each
+def test_a_second_run_in_the_same_workdir_is_refused_and_the_first_goes_on(tmp_path):
+    workdir = tmp_path / "shared"
+    first = start(workdir)
+    wait_for_lines(workdir, 1, first)
+    code, output = finish(start(workdir))
+    assert (code, len(output.splitlines())) == (2, 1)
+    assert f"is in use by process {first.pid} on host" in output
+    code, output = finish(first)
+    assert code == 0, output
 
 
 def test_a_run_of_one_step_whose_configuration_may_not_change(tmp_path):

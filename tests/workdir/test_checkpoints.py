@@ -204,6 +204,20 @@ def test_a_torn_write_is_no_checkpoint(folder):
     assert Checkpoints(folder).restore(items(0.0)).step == 5
 
 
+def test_a_full_disk_is_named_and_leaves_what_is_saved(folder, monkeypatch):
+    checkpoints = Checkpoints(folder, keep=2)
+    usage = shutil.disk_usage(folder)
+    with monkeypatch.context() as full:
+        full.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
+        with pytest.raises(OSError, match="No space left on device") as refused:
+            save(checkpoints, 6)
+    assert refused.value.filename == str(folder)
+    assert saved_steps(folder)[-1] == 5
+    save(checkpoints, 6)  # once there is room
+    checkpoints.close()
+    assert saved_steps(folder)[-1] == 6
+
+
 def test_saving_never_asks_for_a_preemption(tmp_path, monkeypatch):
     """JAX wants the steps of that question to grow over a whole run, and stages start anew."""
     from jax.experimental import multihost_utils

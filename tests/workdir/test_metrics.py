@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 
@@ -32,6 +33,15 @@ def test_rewinding_drops_what_came_after_the_checkpoint(writer, tmp_path):
     writer.write("float", "train", 2, {})
     kept = [(m["stage"], m["step"]) for m in read_metrics(tmp_path / "metrics.jsonl")]
     assert kept == [("float", 1), ("float", 2)]
+
+
+def test_a_full_disk_is_named_before_a_line_is_torn(writer, tmp_path, monkeypatch):
+    writer.write("float", "train", 1, {})
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=0))
+    with pytest.raises(OSError, match="No space left on device"):
+        writer.write("float", "train", 2, {})
+    assert len(read_metrics(tmp_path / "metrics.jsonl")) == 1
 
 
 def line(**values):

@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 from n2uq_jax.arithmetic import Operands
+from n2uq_jax.nn.methods import Method, check_method
 from n2uq_jax.nn.quantized import check_options
 from n2uq_jax.quantizers.bits import check_bits
 
@@ -23,12 +24,14 @@ class Rule:
         None: unsigned until calibration chooses.
       per_channel: thresholds per input channel instead of per tensor.
       operands: the type codes are multiplied in; as in :class:`n2uq_jax.nn.QuantConv`.
+      method: how the layer is quantized, one of :data:`n2uq_jax.nn.Method`.
 
     Raises:
       TypeError: if a bit width is no int, ``path`` no string, ``signed`` no bool or None, or
         ``per_channel`` no bool.
-      ValueError: if a bit width is not in 1..8, ``path`` no regular expression, ``operands``
-        unknown, or inputs are to be quantized but not weights.
+      ValueError: if a bit width is not in 1..8, ``path`` no regular expression, ``operands`` or
+        ``method`` unknown, the method does not do what is asked of it, or inputs are to be
+        quantized but not weights.
     """
 
     path: str
@@ -37,6 +40,7 @@ class Rule:
     signed: bool | None = None
     per_channel: bool = False
     operands: Operands | None = None
+    method: Method = "n2uq"
 
     def __post_init__(self):
         if not isinstance(self.path, str):
@@ -55,6 +59,13 @@ class Rule:
             per_channel=self.per_channel,
             operands=self.operands,
         )
+        check_method(
+            self.method,
+            w_bits=self.w_bits,
+            a_bits=self.a_bits,
+            signed=self.signed,
+            per_channel=self.per_channel,
+        )
         if self.a_bits is not None and self.w_bits is None:
             raise ValueError(
                 f"w_bits must be given with a_bits={self.a_bits}: a product of codes wants both."
@@ -63,7 +74,7 @@ class Rule:
     @property
     def options(self) -> dict[str, Any]:
         """What the rule says of a layer, as the arguments of a quantized layer."""
-        names = ("w_bits", "a_bits", "signed", "per_channel", "operands")
+        names = ("w_bits", "a_bits", "signed", "per_channel", "method", "operands")
         return {name: getattr(self, name) for name in names}
 
     @property

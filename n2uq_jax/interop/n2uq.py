@@ -11,6 +11,7 @@ from n2uq_jax.models.forms import PreActivationUnit
 from n2uq_jax.models.mobilenet_v2 import MobileNetV2
 from n2uq_jax.models.resnet import ResNet
 from n2uq_jax.nn import PACT, ActivationQuantizer, QuantConv, RPReLU
+from n2uq_jax.nn.methods import is_n2uq
 from n2uq_jax.quantizers import MIN_INTERVAL
 
 _QUANTIZER_CONSTANTS = {"two": 2, "one": 1, "zero": 0, "minusone": -1, "eps": MIN_INTERVAL}
@@ -61,6 +62,8 @@ def save_n2uq_state_dict(m: nnx.Module) -> StateDict:
 
 
 def _entries(m: nnx.Module) -> Iterator[Entry]:
+    if isinstance(m, ResNet | MobileNetV2) and not is_n2uq(m.precision.method):
+        raise TypeError(f"m must be quantized by N2UQ, got method={m.precision.method!r}.")
     if isinstance(m, ResNet):
         return _resnet(m)
     if isinstance(m, MobileNetV2):

@@ -13,6 +13,7 @@ from n2uq_jax.models.layers import Precision
 from n2uq_jax.models.mobilenet_v2 import MobileNetV2
 from n2uq_jax.models.resnet import IMAGENET_DEPTHS, SMALL_DEPTHS, ResNet, resnet_shape
 from n2uq_jax.models.torchvision import TorchvisionMobileNetV2, TorchvisionResNet
+from n2uq_jax.nn.methods import Method, check_method
 
 PAPER = ("resnet18", "resnet34", "resnet50", "mobilenet_v2")
 """The networks of the paper, for ImageNet."""
@@ -49,6 +50,7 @@ def create(
     w_bits: int | None = None,
     a_bits: int | None = None,
     quantize_downsample: bool = True,
+    method: Method = "n2uq",
     num_classes: int = 1000,
     integer_only: bool = False,
     dtype: Dtype = jnp.float32,
@@ -66,6 +68,9 @@ def create(
       a_bits: bit width of the activations, 1 to 8.
       quantize_downsample: False keeps the 1x1 convolutions of ResNet shortcuts float; the other
         families have none.
+      method: how layers quantize: ``"n2uq"``, an ablation of it, or what it is compared with in
+        the same blocks; see :data:`n2uq_jax.nn.Method`. The others want starting values from data:
+        :func:`n2uq_jax.calibrate`.
       num_classes: number of logits, at least 1.
       integer_only: the form whose evaluation is integer arithmetic alone. It takes uint8 pixels,
         and the further arguments ``stream_bits`` (8 to 16, by default 16), of the residual
@@ -87,8 +92,8 @@ def create(
     Raises:
       TypeError: for an argument that the network does not take.
       ValueError: if no network has that name, only one bit width is None, one is out of its range,
-        a network of torchvision's is asked for bit widths, an integer-only one has none, or a size
-        is less than 1.
+        a network of torchvision's is asked for bit widths, an integer-only one has none, a size
+        is less than 1, or ``method`` is unknown or does not do what is asked of it.
 
     Reference:
       Liu et al., "Nonuniform-to-Uniform Quantization", CVPR 2022, Section 4.
@@ -100,6 +105,7 @@ def create(
         raise TypeError(f"{', '.join(integers)} wants integer_only=True, got False.")
     _check_options(name, kwargs)
     _check_sizes(kwargs | {"num_classes": num_classes})
+    check_method(method, w_bits=w_bits, a_bits=a_bits)
     shared: dict[str, Any] = {
         "num_classes": num_classes,
         "dtype": dtype,
@@ -120,10 +126,10 @@ def create(
             return TorchvisionMobileNetV2(**kwargs, **shared)
         return TorchvisionResNet(resnet_shape(family, **kwargs), **shared)
     if integer_only:
-        precision = Precision(w_bits, a_bits, dtype, param_dtype)
+        precision = Precision(w_bits, a_bits, dtype, param_dtype, method)
         form = IntegerOnly(precision, quantize_downsample, **integers)
         return create_integer(family, form, num_classes=num_classes, rngs=rngs, **kwargs)
-    shared |= {"w_bits": w_bits, "a_bits": a_bits}
+    shared |= {"w_bits": w_bits, "a_bits": a_bits, "method": method}
     if family == "mobilenet_v2":
         return MobileNetV2(**kwargs, **shared)
     shape = resnet_shape(family, **kwargs)

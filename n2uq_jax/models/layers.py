@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from flax.typing import Dtype
 
-from n2uq_jax.nn import BatchNorm, QuantConv
+from n2uq_jax.nn import BatchNorm, Method, QuantConv
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +39,7 @@ class Precision:
       a_bits: bit width of the activations, 1 to 8; None exactly if ``w_bits`` is None.
       dtype: dtype of the computation.
       param_dtype: dtype of the parameters.
+      method: how the layers quantize; see :data:`n2uq_jax.nn.Method`.
 
     Raises:
       ValueError: if one bit width is None and the other is not.
@@ -48,6 +49,7 @@ class Precision:
     a_bits: int | None = None
     dtype: Dtype = jnp.float32
     param_dtype: Dtype = jnp.float32
+    method: Method = "n2uq"
 
     def __post_init__(self):
         if (self.w_bits is None) != (self.a_bits is None):
@@ -107,7 +109,8 @@ def conv(
     if not quantized or precision.w_bits is None:
         return nnx.Conv(*features, **shared)
     a_bits = precision.a_bits if quantize_input else None
-    return QuantConv(*features, w_bits=precision.w_bits, a_bits=a_bits, **shared)
+    widths: dict[str, Any] = {"w_bits": precision.w_bits, "a_bits": a_bits}
+    return QuantConv(*features, **widths, method=precision.method, **shared)
 
 
 class ConvNorm(nnx.Module):

@@ -11,7 +11,8 @@ from flax.typing import Dtype
 from n2uq_jax.isolation import boundary
 from n2uq_jax.models.forms import Form, PreActivation
 from n2uq_jax.models.layers import ConvShape, Precision, conv
-from n2uq_jax.nn import PACT, BatchNorm
+from n2uq_jax.nn import PACT, BatchNorm, Method
+from n2uq_jax.nn.methods import input_quantizer, is_n2uq
 
 GROUPS = (
     (1, 16, 1, 1),
@@ -45,6 +46,22 @@ def block_shapes() -> list[list[ConvShape]]:
             blocks.append(inverted_block(features, width, expansion, stride if j == 0 else 1))
             features = width
     return blocks
+
+
+def last_activation(precision: Precision) -> Callable[[jax.Array], Any]:
+    """Returns what the last convolution reads: the authors' PACT, or the other methods' quantizer.
+
+    Args:
+      precision: of the network.
+
+    Returns:
+      A module that maps float arrays to QArrays; a ReLU for the float twin.
+    """
+    if precision.a_bits is None:
+        return nnx.relu
+    if is_n2uq(precision.method):
+        return PACT(precision.a_bits, param_dtype=precision.param_dtype)
+    return input_quantizer(precision.method, precision.a_bits, param_dtype=precision.param_dtype)
 
 
 def inverted_block(
@@ -156,12 +173,14 @@ class MobileNetV2(InvertedResidualNetwork):
       w_bits: bit width of the weights, 1 to 8; None (with ``a_bits``) for the float twin: the same
         topology with no quantizers.
       a_bits: bit width of the activations, 1 to 8.
+      method: how the layers quantize; see :data:`n2uq_jax.nn.Method`.
       dtype: dtype of the computation.
       param_dtype: dtype of the parameters.
       rngs: the key stream ``params``.
 
     Raises:
-      ValueError: if one bit width is None and the other is not, or one is not in 1 to 8.
+      ValueError: if one bit width is None and the other is not, or one is not in 1 to 8, or the
+        method does not do it.
 
     Reference:
       Sandler et al., "MobileNetV2", CVPR 2018; Liu et al., "Nonuniform-to-Uniform Quantization",
@@ -175,17 +194,18 @@ class MobileNetV2(InvertedResidualNetwork):
         num_classes: int = 1000,
         w_bits: int | None,
         a_bits: int | None,
+        method: Method = "n2uq",
         dtype: Dtype = jnp.float32,
         param_dtype: Dtype = jnp.float32,
         rngs: nnx.Rngs,
     ):
-        self.precision = precision = Precision(w_bits, a_bits, dtype, param_dtype)
+        self.precision = precision = Precision(w_bits, a_bits, dtype, param_dtype, method)
         shared: dict[str, Any] = {"precision": precision, "rngs": rngs}
         first, form = stem_conv(in_features), PreActivation(precision)
         self.conv = conv(first, quantized=False, **shared)
         self.norm = BatchNorm(first.out_features, rngs=rngs, **precision.dtypes)
         super().__init__(block_shapes(), form=form, rngs=rngs)
-        self.last_activation = nnx.relu if a_bits is None else PACT(a_bits, param_dtype=param_dtype)
+        self.last_activation = last_activation(precision)
         self.last_conv = conv(LAST_CONV, quantize_input=False, **shared)
         self.last_norm = BatchNorm(LAST_CONV.out_features, rngs=rngs, **precision.dtypes)
         self.head = form.head(LAST_CONV.out_features, num_classes, rngs=rngs)
@@ -196,5 +216,5 @@ class MobileNetV2(InvertedResidualNetwork):
 
     def last(self, x: jax.Array) -> jax.Array:
         """Maps the last block's output to the features that are averaged."""
-        x = self.last_conv(self.last_activation(x))  # type: ignore[arg-type]
+        x = self.last_conv(self.last_activation(x))
         return nnx.relu6(self.last_norm(x))

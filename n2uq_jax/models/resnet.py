@@ -13,7 +13,7 @@ from flax.typing import Dtype
 from n2uq_jax.isolation import boundary
 from n2uq_jax.models.forms import Form, PreActivation
 from n2uq_jax.models.layers import ConvShape, Precision, conv, max_pool
-from n2uq_jax.nn import BatchNorm
+from n2uq_jax.nn import BatchNorm, Method
 
 Block = Literal["basic", "bottleneck"]
 
@@ -209,12 +209,14 @@ class ResNet(ResidualNetwork):
         topology with no quantizers.
       a_bits: bit width of the activations, 1 to 8.
       quantize_downsample: False keeps the 1x1 convolutions of shortcuts float.
+      method: how the layers quantize; see :data:`n2uq_jax.nn.Method`.
       dtype: dtype of the computation.
       param_dtype: dtype of the parameters.
       rngs: the key stream ``params``.
 
     Raises:
-      ValueError: if one bit width is None and the other is not, or one is not in 1 to 8.
+      ValueError: if one bit width is None and the other is not, or one is not in 1 to 8, or the
+        method does not do it.
 
     Reference:
       Liu et al., "Nonuniform-to-Uniform Quantization", CVPR 2022, Section 4, and its code.
@@ -228,11 +230,12 @@ class ResNet(ResidualNetwork):
         w_bits: int | None,
         a_bits: int | None,
         quantize_downsample: bool = True,
+        method: Method = "n2uq",
         dtype: Dtype = jnp.float32,
         param_dtype: Dtype = jnp.float32,
         rngs: nnx.Rngs,
     ):
-        precision = Precision(w_bits, a_bits, dtype, param_dtype)
+        precision = Precision(w_bits, a_bits, dtype, param_dtype, method)
         self.shape, self.precision, self.quantize_downsample = shape, precision, quantize_downsample
         self.conv = conv(shape.stem_conv, quantized=False, precision=precision, rngs=rngs)
         self.norm = BatchNorm(shape.widths[0], rngs=rngs, **precision.dtypes)

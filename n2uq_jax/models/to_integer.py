@@ -99,6 +99,7 @@ def paper_form(network: IntegerResNet | IntegerMobileNetV2) -> ResNet | MobileNe
         "num_classes": int(network.head.out_features),
         "w_bits": precision.w_bits,
         "a_bits": precision.a_bits,
+        "method": precision.method,
         **precision.dtypes,
         "rngs": nnx.Rngs(0),
     }

@@ -10,7 +10,11 @@ from n2uq_jax.nn.einsum import QuantEinsum as QuantEinsum
 from n2uq_jax.nn.labels import optimizer_labels as optimizer_labels
 from n2uq_jax.nn.linear import QuantLinear as QuantLinear
 from n2uq_jax.nn.linear_general import QuantLinearGeneral as QuantLinearGeneral
+from n2uq_jax.nn.methods import Method as Method
 from n2uq_jax.nn.observe import quantizer_inputs as quantizer_inputs
 from n2uq_jax.nn.observe import quantizers as quantizers
 from n2uq_jax.nn.quantized import QuantizedLayer as QuantizedLayer
 from n2uq_jax.nn.rprelu import RPReLU as RPReLU
+from n2uq_jax.nn.uniform import LSQ as LSQ
+from n2uq_jax.nn.uniform import DoReFa as DoReFa
+from n2uq_jax.nn.uniform import LSQWeight as LSQWeight

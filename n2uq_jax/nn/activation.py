@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from flax.typing import Dtype, Initializer
+from jax import lax
 
 from n2uq_jax.quantizers import QArray, quantize_activation, quantize_pact
 from n2uq_jax.quantizers.bits import check_bits
@@ -22,6 +23,8 @@ class ActivationQuantizer(nnx.Module):
         come out of a ReLU. None is False until :func:`n2uq_jax.calibrate` chooses.
       channels: None for one set of thresholds a tensor, else the size of the input's last axis,
         for one set a channel.
+      learn_thresholds: False gives ``start`` and ``intervals`` no gradient, for ablations: the
+        thresholds stay where they are but for ``in_scale``.
       param_dtype: dtype of the four parameters.
       start_init: initializer of ``start``, shape ``()`` or ``(channels,)``; default 0, or -1 if
         signed.
@@ -40,6 +43,7 @@ class ActivationQuantizer(nnx.Module):
         *,
         signed: bool | None = False,
         channels: int | None = None,
+        learn_thresholds: bool = True,
         param_dtype: Dtype = jnp.float32,
         start_init: Initializer | None = None,
         intervals_init: Initializer | None = None,
@@ -67,6 +71,7 @@ class ActivationQuantizer(nnx.Module):
         self.bits = bits
         self.signed = signed
         self.channels = channels
+        self.learn_thresholds = learn_thresholds
 
     def __call__(self, x: jax.Array) -> QArray:
         """Quantizes ``x``.
@@ -79,10 +84,13 @@ class ActivationQuantizer(nnx.Module):
         """
         if hasattr(self, "__captures__"):  # elsewhere sow would keep x in the module
             self.sow(nnx.Intermediate, "inputs", x)  # read by n2uq_jax.nn.quantizer_inputs
+        start, intervals = self.start[...], self.intervals[...]
+        if not self.learn_thresholds:
+            start, intervals = lax.stop_gradient((start, intervals))
         return quantize_activation(
             x,
-            self.start[...],
-            self.intervals[...],
+            start,
+            intervals,
             self.in_scale[...],
             self.out_scale[...],
             signed=bool(self.signed),
@@ -97,6 +105,7 @@ class PACT(nnx.Module):
     Args:
       bits: 1 to 8.
       clip_init: initializer of ``clip``, shape ``()``; default 2.
+      detach_scale: take the gradient of PACT's paper for ``clip``, not that of N2UQ's authors.
       param_dtype: dtype of ``clip``.
       rngs: the key stream ``params`` is used if given.
     """
@@ -106,13 +115,15 @@ class PACT(nnx.Module):
         bits: int,
         *,
         clip_init: Initializer = nnx.initializers.constant(2.0),
+        detach_scale: bool = False,
         param_dtype: Dtype = jnp.float32,
         rngs: nnx.Rngs | None = None,
     ):
         key = rngs.params() if rngs is not None else jax.random.key(0)
         self.bits = check_bits("bits", bits)
+        self.detach_scale = detach_scale
         self.clip = nnx.Param(clip_init(key, (), param_dtype))
 
     def __call__(self, x: jax.Array) -> QArray:
         """Quantizes the float array ``x`` of any shape."""
-        return quantize_pact(x, self.clip[...], self.bits)
+        return quantize_pact(x, self.clip[...], self.bits, detach_scale=self.detach_scale)

@@ -31,6 +31,7 @@ class QuantConv(WindowedLayer, nnx.Conv):  # type: ignore[misc]
         QArray, or a float array for weight-only quantization.
       signed: the input quantizer's codes are odd integers ``-N .. N`` instead of ``0 .. N``.
       per_channel: thresholds per input channel instead of per tensor.
+      method: how inputs and kernel are quantized, one of :data:`n2uq_jax.nn.Method`.
       operands: the type codes are multiplied in, ``"float32"``, ``"bfloat16"`` or ``"int8"``; None
         for the computation's dtype where that is exact and int32 elsewhere. It changes speed only.
       rngs: the key stream ``params``.

@@ -9,7 +9,7 @@ from flax import nnx
 
 from n2uq_jax.arithmetic import quantized_conv
 from n2uq_jax.nn.windowed import WindowedLayer, padding_pairs, per_axis
-from n2uq_jax.quantizers import QArray, quantize_weight
+from n2uq_jax.quantizers import QArray
 
 
 class QuantConvTranspose(WindowedLayer, nnx.ConvTranspose):
@@ -27,6 +27,7 @@ class QuantConvTranspose(WindowedLayer, nnx.ConvTranspose):
         QArray, or a float array for weight-only quantization.
       signed: the input quantizer's codes are odd integers ``-N .. N`` instead of ``0 .. N``.
       per_channel: thresholds per input channel instead of per tensor.
+      method: how inputs and kernel are quantized, one of :data:`n2uq_jax.nn.Method`.
       operands: the type codes are multiplied in, ``"float32"``, ``"bfloat16"`` or ``"int8"``; None
         for the computation's dtype where that is exact and int32 elsewhere. It changes speed only.
       rngs: the key stream ``params``.
@@ -85,7 +86,7 @@ class QuantConvTranspose(WindowedLayer, nnx.ConvTranspose):
         kernel = self.kernel[...]
         if self.transpose_kernel:
             kernel = jnp.flip(kernel, range(len(self.kernel_size))).swapaxes(-1, -2)
-        return quantize_weight(kernel, self.w_bits)
+        return self.quantize_kernel(kernel)
 
 
 def _padding(padding, kernel_size, strides, dilation) -> list[tuple[int, int]]:

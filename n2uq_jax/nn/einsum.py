@@ -9,7 +9,7 @@ from flax import nnx
 
 from n2uq_jax.arithmetic import quantized_matmul
 from n2uq_jax.nn.quantized import QuantizedLayer, map_codes
-from n2uq_jax.quantizers import QArray, quantize_weight
+from n2uq_jax.quantizers import QArray
 
 
 class Subscripts(NamedTuple):
@@ -84,6 +84,7 @@ class QuantEinsum(QuantizedLayer, nnx.Einsum):
       signed: the input quantizer's codes are odd integers ``-N .. N`` instead of ``0 .. N``.
       per_channel: thresholds per index of the input's last axis instead of per tensor; it must be
         contracted.
+      method: how inputs and kernel are quantized, one of :data:`n2uq_jax.nn.Method`.
       operands: the type codes are multiplied in, ``"float32"``, ``"bfloat16"`` or ``"int8"``; None
         for the computation's dtype where that is exact and int32 elsewhere. It changes speed only.
       rngs: the key stream ``params``.
@@ -171,7 +172,7 @@ class QuantEinsum(QuantizedLayer, nnx.Einsum):
         _, kernel, _ = self.subscripts
         summed, features = self.subscripts.contracted, self.subscripts.features
         matrix = jnp.transpose(self.kernel[...], [kernel.index(c) for c in summed + features])
-        return quantize_weight(matrix.reshape(math.prod(self._sizes(summed)), -1), self.w_bits)
+        return self.quantize_kernel(matrix.reshape(math.prod(self._sizes(summed)), -1))
 
 
 def _spell_out(subscripts: Subscripts, ndim: int) -> Subscripts:

@@ -5,7 +5,10 @@ from typing import Any
 import jax
 
 THRESHOLD_PARAMETERS = frozenset({"start", "intervals", "in_scale", "out_scale"})
-"""The parameters of an activation quantizer; PACT's only one is called clip."""
+"""The parameters of N2UQ's activation quantizer."""
+
+ALONE = ({"clip"}, {"step"})
+"""PACT's only parameter, and that of LSQ."""
 
 
 def optimizer_labels(params: Any) -> Any:
@@ -22,7 +25,7 @@ def optimizer_labels(params: Any) -> Any:
     Returns:
       The same structure with ``"quantizer"`` or ``"default"`` in place of every array. A quantizer
       is recognized by its parameters: a module that has all of start, intervals, in_scale and
-      out_scale, or one that has clip alone.
+      out_scale, or one that has clip or step alone.
     """
     paths = [_names(path) for path, _ in jax.tree_util.tree_flatten_with_path(params)[0]]
     siblings: dict[tuple[str, ...], set[str]] = {}
@@ -33,7 +36,7 @@ def optimizer_labels(params: Any) -> Any:
         *module, name = _names(path)
         present = siblings[tuple(module)]
         thresholds = name in THRESHOLD_PARAMETERS and present >= THRESHOLD_PARAMETERS
-        return "quantizer" if thresholds or present == {"clip"} else "default"
+        return "quantizer" if thresholds or present in ALONE else "default"
 
     return jax.tree_util.tree_map_with_path(label, params)
 

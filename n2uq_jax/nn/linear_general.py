@@ -9,7 +9,7 @@ from flax import nnx
 
 from n2uq_jax.arithmetic import quantized_matmul
 from n2uq_jax.nn.quantized import QuantizedLayer, map_codes
-from n2uq_jax.quantizers import QArray, quantize_weight
+from n2uq_jax.quantizers import QArray
 
 
 class QuantLinearGeneral(QuantizedLayer, nnx.LinearGeneral):
@@ -28,6 +28,7 @@ class QuantLinearGeneral(QuantizedLayer, nnx.LinearGeneral):
       signed: the input quantizer's codes are odd integers ``-N .. N`` instead of ``0 .. N``.
       per_channel: thresholds per index of the input's last axis instead of per tensor; it must be
         one of ``axis``.
+      method: how inputs and kernel are quantized, one of :data:`n2uq_jax.nn.Method`.
       operands: the type codes are multiplied in, ``"float32"``, ``"bfloat16"`` or ``"int8"``; None
         for the computation's dtype where that is exact and int32 elsewhere. It changes speed only.
       rngs: the key stream ``params``.
@@ -99,4 +100,4 @@ class QuantLinearGeneral(QuantizedLayer, nnx.LinearGeneral):
     def quantized_kernel(self) -> QArray:
         """Returns the kernel as the matrix that inputs are multiplied with."""
         matrix = self.kernel[...].reshape(math.prod(self.in_features), -1)
-        return quantize_weight(matrix, self.w_bits)
+        return self.quantize_kernel(matrix)

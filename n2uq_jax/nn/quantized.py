@@ -11,8 +11,16 @@ from flax import nnx
 
 from n2uq_jax.arithmetic import Operands
 from n2uq_jax.arithmetic.exactness import check_operands
-from n2uq_jax.nn.activation import ActivationQuantizer
-from n2uq_jax.quantizers import QArray, quantize_weight
+from n2uq_jax.nn.methods import (
+    InputQuantizer,
+    Method,
+    check_method,
+    input_quantizer,
+    quantize_kernel,
+    weight_quantizer,
+)
+from n2uq_jax.nn.uniform import LSQWeight
+from n2uq_jax.quantizers import QArray
 from n2uq_jax.quantizers.bits import check_bits
 
 HOOKS = (
@@ -36,6 +44,7 @@ class QuantizedLayer(nnx.Module):
       signed: the input quantizer's codes are odd integers ``-N .. N`` instead of ``0 .. N``. None
         is False until :func:`n2uq_jax.calibrate` chooses.
       per_channel: thresholds per index of the input's last axis instead of per tensor.
+      method: how inputs and kernel are quantized, one of :data:`n2uq_jax.nn.Method`.
       operands: the type codes are multiplied in, ``"float32"``, ``"bfloat16"`` or ``"int8"``; None
         for the computation's dtype where that is exact and int32 elsewhere. It changes speed only.
       rngs: the key stream ``params``.
@@ -63,6 +72,7 @@ class QuantizedLayer(nnx.Module):
         a_bits: int | None,
         signed: bool | None = False,
         per_channel: bool = False,
+        method: Method = "n2uq",
         operands: Operands | None = None,
         rngs: nnx.Rngs,
         **kwargs: Any,
@@ -77,12 +87,21 @@ class QuantizedLayer(nnx.Module):
         arguments = dict(list(bound.arguments.items())[1:])
         self.w_bits = check_bits("w_bits", w_bits)
         self.a_bits = None if a_bits is None else check_bits("a_bits", a_bits)
+        check_method(
+            method, w_bits=self.w_bits, a_bits=self.a_bits, signed=signed, per_channel=per_channel
+        )
+        self.method = method
         self.operands = operands
         self.check_arguments(arguments)
         super().__init__(**arguments)
-        self.input_quantizer: ActivationQuantizer | None = nnx.data(None)
+        self.weight_quantizer: LSQWeight | None = nnx.data(
+            weight_quantizer(method, self.w_bits, param_dtype=self.param_dtype)
+        )
+        self.start_weight_quantizer()
+        self.input_quantizer: InputQuantizer | None = nnx.data(None)
         if self.a_bits is not None:
-            self.input_quantizer = ActivationQuantizer(
+            self.input_quantizer = input_quantizer(
+                method,
                 self.a_bits,
                 signed=signed,
                 channels=self.input_channels() if per_channel else None,
@@ -99,7 +118,8 @@ class QuantizedLayer(nnx.Module):
 
         Args:
           layer: a layer of :attr:`float_class`.
-          **options: ``w_bits``, ``a_bits``, ``signed``, ``per_channel`` and ``operands``.
+          **options: ``w_bits``, ``a_bits``, ``signed``, ``per_channel``, ``method`` and
+            ``operands``.
 
         Returns:
           The quantized layer.
@@ -116,10 +136,10 @@ class QuantizedLayer(nnx.Module):
         new = cls(**arguments, **options, kernel_init=zeros, rngs=nnx.Rngs(0))
         new.kernel, new.bias = layer.kernel, layer.bias
         stack = tuple(layer.kernel.shape[: layer.kernel.ndim - len(cls.kernel_shape_of(layer))])
+        new.start_weight_quantizer()
         if stack and new.input_quantizer is not None:
-            for name in ("start", "intervals", "in_scale", "out_scale"):
-                value = getattr(new.input_quantizer, name)[...]
-                stacked = jnp.broadcast_to(value, stack + value.shape)
+            for name, parameter in nnx.state(new.input_quantizer, nnx.Param).items():
+                stacked = jnp.broadcast_to(parameter[...], stack + parameter.shape)
                 setattr(new.input_quantizer, name, nnx.Param(stacked))
         return new
 
@@ -185,7 +205,25 @@ class QuantizedLayer(nnx.Module):
         Returns:
           Codes with the output channels on the last axis, and one scale for each of them.
         """
-        return quantize_weight(self.kernel[...], self.w_bits)
+        return self.quantize_kernel(self.kernel[...])
+
+    def quantize_kernel(self, kernel: jax.Array) -> QArray:
+        """Quantizes the kernel, in any arrangement, by the layer's method.
+
+        Args:
+          kernel: float array, output channels last.
+
+        Returns:
+          Codes of the same shape, and one scale or one for each output channel.
+        """
+        if self.weight_quantizer is not None:
+            return self.weight_quantizer(kernel)
+        return quantize_kernel(self.method, kernel, self.w_bits)
+
+    def start_weight_quantizer(self) -> None:
+        """Gives the kernel's quantizer, if it has parameters, the values that suit the kernel."""
+        if self.weight_quantizer is not None:
+            self.weight_quantizer.start(self.kernel[...], len(self.kernel_shape_of(self)))
 
     def quantize_inputs(self, inputs: jax.Array | QArray) -> tuple[QArray | jax.Array, jnp.dtype]:
         """Applies the input quantizer, if there is one.

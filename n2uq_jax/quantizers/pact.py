@@ -1,9 +1,10 @@
-"""PACT: a ReLU with a learned clip and uniform levels, used once in MobileNetV2."""
+"""PACT: a ReLU with a learned clip and uniform levels."""
 
 import functools
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from n2uq_jax.isolation import tagged
 from n2uq_jax.quantizers.bits import check_bits
@@ -12,7 +13,11 @@ from n2uq_jax.shapes import Array, Float
 
 
 def quantize_pact(
-    x: Float[Array, "*shape"], clip: Float[Array, ""] | Float[Array, "1"], bits: int
+    x: Float[Array, "*shape"],
+    clip: Float[Array, ""] | Float[Array, "1"],
+    bits: int,
+    *,
+    detach_scale: bool = False,
 ) -> QArray:
     r"""Clips activations at a learned value and rounds them to uniform levels.
 
@@ -22,7 +27,8 @@ def quantize_pact(
 
     rounding half to even. Differentiation: :math:`\partial y/\partial x = 1` for
     :math:`0 < x < c`, else 0; :math:`\partial y/\partial c = k/N + [x \ge c]`, which is 2 where
-    the input saturates (the authors do not detach the clip of the forward term).
+    the input saturates (the authors do not detach the clip of the forward term). With
+    ``detach_scale`` it is PACT's own :math:`\partial y/\partial c = [x \ge c]`.
 
     A clip at or below 0 lets nothing pass: all codes and all gradients are 0.
 
@@ -30,6 +36,7 @@ def quantize_pact(
       x: float array of any shape.
       clip: :math:`c`, shape ``()`` or ``(1,)``.
       bits: 1 to 8; ``N = 2**bits - 1``.
+      detach_scale: the scale ``c / N`` is a constant to the gradient, as in PACT's paper.
 
     Returns:
       A QArray with codes ``0 .. N`` of ``x``'s shape and dtype and a scale of shape ``()``.
@@ -39,7 +46,8 @@ def quantize_pact(
       ValueError: if ``bits`` is not in 1..8, or ``clip`` has more than one element.
 
     Reference:
-      Choi et al., "PACT", arXiv 1805.06085, in the form of the N2UQ authors' code.
+      Choi et al., "PACT", arXiv 1805.06085, Eq. 2 and 3, in the form of the N2UQ authors' code
+      unless ``detach_scale``.
     """
     max_code = 2 ** check_bits("bits", bits) - 1
     if not jnp.issubdtype(x.dtype, jnp.floating):
@@ -48,7 +56,8 @@ def quantize_pact(
     if clip.size != 1:
         raise ValueError(f"clip must have one element, shape () or (1,), got shape {clip.shape}.")
     clip = clip.reshape(()).astype(jnp.promote_types(x.dtype, jnp.float32))
-    return QArray(pact_codes(max_code, x, clip), clip / max_code, max_code)
+    scale = (lax.stop_gradient(clip) if detach_scale else clip) / max_code
+    return QArray(pact_codes(max_code, x, clip), scale, max_code)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))

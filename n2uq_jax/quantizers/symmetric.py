@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from n2uq_jax.quantizers.qarray import QArray, align
+from n2uq_jax.quantizers.rounding import straight_through
 
 
 def quantize_symmetric(kernel: jax.Array, bits: int, *, per_channel: bool = True) -> QArray:
@@ -51,5 +52,5 @@ def quantize_symmetric(kernel: jax.Array, bits: int, *, per_channel: bool = True
     scale = lax.optimization_barrier(jnp.where(largest > 0, largest, 1) / limit)
     steps = kernel.astype(dtype) / align(scale, kernel.ndim)
     rounded = jnp.clip(jnp.round(steps), -limit, limit)
-    codes = steps + lax.stop_gradient(rounded - steps)
+    codes = straight_through(steps, rounded)
     return QArray(codes.astype(kernel.dtype), scale, limit)

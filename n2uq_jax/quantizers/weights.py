@@ -11,7 +11,13 @@ from n2uq_jax.quantizers.qarray import QArray
 from n2uq_jax.shapes import Array, Float
 
 
-def quantize_weight(kernel: Float[Array, "*shape"], bits: int, *, axis: int = -1) -> QArray:
+def quantize_weight(
+    kernel: Float[Array, "*shape"],
+    bits: int,
+    *,
+    axis: int = -1,
+    entropy_preserving: bool = True,
+) -> QArray:
     r"""Quantizes a kernel to odd integers with an entropy-preserving scale per output channel.
 
     With :math:`N = 2^b - 1` and, for output channel ``c``,
@@ -30,6 +36,7 @@ def quantize_weight(kernel: Float[Array, "*shape"], bits: int, *, axis: int = -1
       kernel: float array, output channels on ``axis`` (HWIO and IO kernels: the last).
       bits: 1 to 8.
       axis: the output channels' axis.
+      entropy_preserving: False takes :math:`\sigma_c = \max|W_c|`, for ablations.
 
     Returns:
       A QArray with codes ``2m - N`` (odd integers in ``-N .. N``) of the kernel's shape and dtype,
@@ -60,7 +67,8 @@ def quantize_weight(kernel: Float[Array, "*shape"], bits: int, *, axis: int = -1
         raise TypeError(f"kernel must be a float array, got dtype {kernel.dtype}.")
     if not -kernel.ndim <= axis < kernel.ndim:
         raise ValueError(f"axis must be an axis of the kernel of shape {kernel.shape}, got {axis}.")
-    sigma = _entropy_preserving_scale(lax.stop_gradient(kernel), max_code, axis)
+    scale = _entropy_preserving_scale if entropy_preserving else _largest_magnitude
+    sigma = scale(lax.stop_gradient(kernel), max_code, axis)
     codes = weight_codes(max_code, kernel, sigma)
     last = axis % kernel.ndim == kernel.ndim - 1
     return QArray(codes, (sigma.reshape(-1) if last else sigma) / max_code, max_code)
@@ -77,6 +85,14 @@ def _entropy_preserving_scale(kernel: jax.Array, max_code: int, axis: int) -> ja
     dtype = jnp.promote_types(kernel.dtype, jnp.float32)
     mean = jnp.mean(magnitude, axis=axes, dtype=dtype, keepdims=True)
     return lax.optimization_barrier(2 * max_code / (max_code + 1) * mean)
+
+
+def _largest_magnitude(kernel: jax.Array, max_code: int, axis: int) -> jax.Array:
+    """Returns sigma without regard to entropy: no weight is clipped, few have the outer codes."""
+    axes = tuple(i for i in range(kernel.ndim) if i != axis % kernel.ndim)
+    dtype = jnp.promote_types(kernel.dtype, jnp.float32)
+    largest = jnp.abs(lax.optimization_barrier(kernel)).max(axes, keepdims=True, initial=0)
+    return lax.optimization_barrier(largest.astype(dtype))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))

@@ -6,6 +6,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from n2uq_jax.data import Dataset
+from n2uq_jax.nn.methods import check_method
 from n2uq_jax.spelling import similar
 from n2uq_jax.training.schema import FIELDS, STAGE, field_of
 
@@ -35,6 +36,10 @@ def check_config(config: ConfigDict) -> None:
         assert field is not None, path
         if fault := field.fault(value):
             raise ValueError(f"{path} {fault}.")
+    try:
+        check_method(config.model.method, w_bits=config.model.w_bits, a_bits=config.model.a_bits)
+    except ValueError as error:
+        raise ValueError(f"model.{error}") from error
     _check_batch(config)
     for i, name in enumerate(config.stages):
         if name not in stages:

@@ -26,13 +26,15 @@ def make_diagnostics(
     Returns:
       A function of parameters, batch statistics and uint8 images. It returns ``min_interval``, the
       smallest effective interval of any quantizer, and ``saturated_share``, the share of all
-      activations that have the highest code.
+      activations that have the highest code; nothing if no quantizer has learned thresholds.
     """
 
     @quick_jit
     def diagnose(params, batch_stats, images):
         model = nnx.merge(graphdefs.eval, params, batch_stats)
         layers = quantizers(model)
+        if not layers:
+            return {}
         inputs = quantizer_inputs(model, pixels(images))
         smallest = [effective_intervals(q.intervals[...]).min() for q in layers.values()]
         saturated, total = jnp.zeros((), jnp.float32), 0
@@ -56,21 +58,20 @@ def make_diagnostics(
 def make_weight_codes(
     graphdefs: GraphDefs,
 ) -> Callable[[nnx.State, nnx.State], dict[str, jax.Array]]:
-    """Returns a jitted function that gives the codes of every quantized kernel, as int8.
+    """Returns a jitted function that gives the codes of every quantized kernel, as int16.
 
     Args:
       graphdefs: the static halves.
 
     Returns:
-      A function of parameters and batch statistics; codes by the layer's path. Eight-bit
-      codes, which need nine bits, are halved: it is their changes that count.
+      A function of parameters and batch statistics; codes by the layer's path.
     """
 
     @quick_jit
     def weight_codes(params, batch_stats):
         model = nnx.merge(graphdefs.eval, params, batch_stats)
         return {
-            path_name(path): ((layer.quantized_kernel().codes - 1) / 2).astype(jnp.int8)
+            path_name(path): layer.quantized_kernel().codes.astype(jnp.int16)
             for path, layer in nnx.iter_modules(model)
             if isinstance(layer, QuantizedLayer)
         }

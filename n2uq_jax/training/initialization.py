@@ -15,6 +15,7 @@ from n2uq_jax.data import Dataset
 from n2uq_jax.models.copying import copy_shared_state
 from n2uq_jax.models.integer.networks import IntegerMobileNetV2, IntegerResNet
 from n2uq_jax.models.to_integer import initialize_integer_only, paper_form
+from n2uq_jax.nn import QuantizedLayer
 from n2uq_jax.spelling import similar
 from n2uq_jax.workdir.model import load
 
@@ -29,7 +30,7 @@ def initialize(
     source: str | None,
     trained: Mapping[str, nnx.Module],
     images: Callable[[], Iterable[Any]] = tuple,
-) -> None:
+) -> bool:
     """Gives a network its first parameters.
 
     Args:
@@ -41,24 +42,28 @@ def initialize(
       images: returns batches of uint8 images, for the grids of an integer-only network that starts
         from one in the paper's form.
 
+    Returns:
+      Whether these include trained quantizers.
+
     Raises:
       ValueError: if the source's parameters do not fit.
       FileNotFoundError: if it is none of these.
     """
     if source is None:
-        return
+        return False
     kind = kind_of_init(source, trained)
     if kind == "stage":
-        _copy(trained[source], model, images)
-    elif kind == "workdir":
-        _copy(load(source), model, images)
-    else:
-        from n2uq_jax import interop
+        return _copy(trained[source], model, images)
+    if kind == "workdir":
+        return _copy(load(source), model, images)
+    from n2uq_jax import interop
 
-        named = paper_form(model) if has_integer_form(model) else model
-        logger.info("%s", interop.load_checkpoint(named, source))
-        if named is not model:
-            _copy(named, model, images)
+    named = paper_form(model) if has_integer_form(model) else model
+    report = interop.load_checkpoint(named, source)
+    logger.info("%s", report)
+    if named is not model:
+        _copy(named, model, images)
+    return not any("input_quantizer" in path for path in report.initial)
 
 
 def kind_of_init(
@@ -89,11 +94,12 @@ def kind_of_init(
     )
 
 
-def _copy(source: nnx.Module, target: nnx.Module, images: Callable[[], Iterable[Any]]) -> None:
+def _copy(source: nnx.Module, target: nnx.Module, images: Callable[[], Iterable[Any]]) -> bool:
     if has_integer_form(target) and not has_integer_form(source):
         initialize_integer_only(target, source, images())
     else:
         copy_shared_state(source, target)
+    return any(isinstance(module, QuantizedLayer) for _, module in nnx.iter_modules(source))
 
 
 def has_integer_form(model: nnx.Module) -> TypeGuard[IntegerResNet | IntegerMobileNetV2]:

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from n2uq_jax import data
 from n2uq_jax.compilation import construct
+from n2uq_jax.conversion import calibrate
 from n2uq_jax.report.size import model_bytes
 from n2uq_jax.training import sharding
 from n2uq_jax.training.checks import check_config, check_fit
@@ -94,7 +95,11 @@ def train(
         for name in config.stages:
             settings = config[name]
             model = construct(functools.partial(make_model, config.to_dict(), about, name))
-            initialize(model, settings.init, trained, lambda: range_images(dataset, config))
+            images = functools.partial(range_images, dataset, config)
+            has_quantizers = initialize(model, settings.init, trained, images)
+            if settings.quantized and not has_quantizers and _starts_from_data(config, name):
+                pixels = pixels_of(model, dataset, "float64" if config.x64 else "float32")
+                calibrate(model, [pixels(jnp.asarray(batch)) for batch in images()])
             teacher = load_teacher(settings, trained, dataset, config)
             checkpoints = Checkpoints(workdir / "checkpoints" / name, keep=config.keep_checkpoints)
             with contextlib.closing(checkpoints):
@@ -110,6 +115,11 @@ def train(
             if config.figures:
                 _draw(config, dataset, model, workdir, console)
         return results
+
+
+def _starts_from_data(config: ConfigDict, stage: str) -> bool:
+    """Whether a stage's quantizers want training images before the first step."""
+    return config[stage].calibrate or config.model.method in ("lsq", "pact")
 
 
 def summary(config: ConfigDict, results: list[StageResult]) -> Table:

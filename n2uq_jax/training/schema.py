@@ -1,7 +1,10 @@
 """Every field of a configuration: of this list its defaults, checks, help and page are made."""
 
+from typing import get_args
+
 from n2uq_jax import models
 from n2uq_jax.models.create import TORCHVISION
+from n2uq_jax.nn import Method
 from n2uq_jax.tables import format_table
 from n2uq_jax.training.fields import (
     Choice,
@@ -49,6 +52,7 @@ MODEL = (
     Field("model.name", Choice(NETWORKS), "resnet8", "the network"),
     Field("model.w_bits", BITS, 2, "bit width of the weights"),
     Field("model.a_bits", BITS, 2, "bit width of the activations"),
+    Field("model.method", Choice(get_args(Method)), "n2uq", "how the layers quantize"),
     Field("model.dtype", Choice(DTYPES), "float32", "of the computation"),
     Field("model.quantize_downsample", Flag(), True, "False keeps shortcuts' convolutions float"),
     Field("model.width", Integer(1), 16, "channels of the first stage, of the small networks"),
@@ -83,6 +87,7 @@ STAGE = (
     Field("quantizer_lr_factor", Number(), 0.1, "of quantizers, relative to the others"),
     Field("schedule", Choice(SCHEDULES), "linear", "how the learning rate falls"),
     Field("warmup_epochs", Number(), 0.0, "in which the learning rate rises"),
+    Field("calibrate", Flag(), False, "set quantizers from images first, if init brings none"),
     Field("weight_decay", Number(), 0.0, "decoupled, of kernels alone"),
     Field(
         "init",

@@ -66,6 +66,8 @@ def network_kind(config: Mapping[str, Any], stage: str) -> str:
     if not config[stage]["quantized"]:
         return "float32"
     bits = f"W{config['model']['w_bits']}A{config['model']['a_bits']}"
+    method = config["model"].get("method", "n2uq")  # which older runs did not write
+    bits += "" if method == "n2uq" else f" {method}"
     return f"{bits}, integers alone" if is_integer_only(config, stage) else bits
 
 
@@ -98,6 +100,7 @@ def make_model(config: Mapping[str, Any], dataset: Mapping[str, Any], stage: str
         w_bits=model["w_bits"] if quantized else None,
         a_bits=model["a_bits"] if quantized else None,
         quantize_downsample=model["quantize_downsample"],
+        method=model.get("method", "n2uq"),
         num_classes=dataset["num_classes"],
         dtype=jnp.float64 if x64 else jnp.dtype(model["dtype"]),
         param_dtype=jnp.float64 if x64 else jnp.float32,

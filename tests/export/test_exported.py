@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+import n2uq_jax as n2uq
 from n2uq_jax.export import build_program, export_model, load_artifact
 from n2uq_jax.export import exported as module
 from n2uq_jax.export.formats.c import webassembly
@@ -203,3 +204,35 @@ def test_what_is_not_finite_is_refused_by_name(model, path):
     variable[...] = variable[...].at[1].set(np.nan)
     with pytest.raises(ValueError, match=f"finite parameters; {'/'.join(map(str, path))} has NaN"):
         build_program(broken, (8, 8, 1))
+
+
+class TwoLayers(nnx.Module):
+    """Two linear layers, of which the second reads the first one's sums alone."""
+
+    def __init__(self, method):
+        bits = {"w_bits": 2, "a_bits": 2, "use_bias": False, "method": method}
+        self.first, self.second = (
+            n2uq.nn.QuantLinear(8, 8, **bits, rngs=nnx.Rngs(i)) for i in range(2)
+        )
+
+    def __call__(self, x):
+        return self.second(self.first(x.reshape(-1, 8)))
+
+
+@pytest.mark.parametrize("method", ["lsq", "pact", "dorefa"])
+def test_uniform_quantizers_have_the_same_proof(method, tmp_path):
+    model = TwoLayers(method)
+    x = images(64, (2, 4, 1))
+    n2uq.calibrate(model, [jnp.asarray(x)])
+    exported = export_model(model, tmp_path / "artifact", image_shape=(2, 4, 1), images=x)
+    assert exported.proof.ok
+    (read_off,) = exported.program.thresholds.values()
+    assert len(exported.program.unfolded) == 1  # what reads the images
+
+    # Every threshold is where the quantizer of real numbers has it.
+    q, w = model.first.input_quantizer(jnp.asarray(x)), model.first.quantized_kernel()
+    sums = np.asarray(q.codes.reshape(-1, 8) @ w.codes, np.int64)
+    real = model.second.input_quantizer(jnp.asarray(sums * float(q.scale * w.scale), jnp.float32))
+    codes = (sums[:, :, None] > read_off.points[None]).sum(-1)
+    np.testing.assert_array_equal(codes, real.codes)
+    assert set(np.unique(codes)) >= {0, 1, 2}

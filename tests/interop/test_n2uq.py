@@ -6,6 +6,7 @@ import pytest
 from flax import nnx
 
 from n2uq_jax.interop import load_n2uq_state_dict, save_n2uq_state_dict
+from n2uq_jax.models import create
 from n2uq_jax.nn import BatchNorm
 from tests import golden
 from tests.interop.networks import abstract, seeded
@@ -137,6 +138,14 @@ def test_all_faults_at_once_and_nothing_is_loaded():
 def test_wrong_bits_show_in_every_quantizer(resnet18):
     with pytest.raises(ValueError, match=r"19 faults.*\n.*\.a has shape \(7,\), expected \(3,\)"):
         load_n2uq_state_dict(resnet18, state_dict("resnet18", 3))
+
+
+def test_networks_of_another_method_are_refused():
+    model = nnx.eval_shape(
+        lambda: create("resnet8", w_bits=2, a_bits=2, method="lsq", rngs=nnx.Rngs(0))
+    )
+    with pytest.raises(TypeError, match="m must be quantized by N2UQ, got method='lsq'"):
+        save_n2uq_state_dict(model)
 
 
 def test_other_networks_are_refused():

@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from n2uq_jax import models
-from n2uq_jax.nn import PACT, QuantConv
+from n2uq_jax.nn import LSQ, PACT, DoReFa, QuantConv
 
 
 @functools.cache
@@ -49,6 +49,20 @@ def test_bit_widths_of_weights_and_activations_differ(name):
     assert [pact.bits for pact in pacts] == ([5] if name == "mobilenet_v2" else [])
 
 
+@pytest.mark.parametrize(
+    ("method", "name"), [("lsq", "mobilenet_v2"), ("pact", "resnet8"), ("dorefa", "resnet8")]
+)
+def test_every_quantizer_of_a_network_is_of_its_method(method, name):
+    model = abstract(name, w_bits=2, a_bits=3, method=method)
+    kind = {"lsq": LSQ, "pact": PACT, "dorefa": DoReFa}[method]
+    layers = [layer for _, layer in nnx.iter_modules(model) if isinstance(layer, QuantConv)]
+    quantizers = [layer.input_quantizer for layer in layers if layer.a_bits]
+    assert {layer.method for layer in layers} == {method}
+    if name == "mobilenet_v2":
+        quantizers.append(model.last_activation)
+    assert {type(quantizer) for quantizer in quantizers} == {kind}
+
+
 def test_float_shortcuts():
     model = abstract("resnet18", w_bits=2, a_bits=2, quantize_downsample=False)
     shortcuts = [stage[0].shortcut for stage in list(model.stages)[1:]]
@@ -87,6 +101,8 @@ def test_bad_arguments_are_named():
         models.create("resnet19", rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match="must be None for the float network 'torchvision/resnet"):
         models.create("torchvision/resnet18", w_bits=2, a_bits=2, rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match="w_bits must be from 2 to 4 with method='pact', got 8"):
+        models.create("resnet8", w_bits=8, a_bits=8, method="pact", rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match="must both be given"):
         models.create("mobilenet_v2", w_bits=2, rngs=nnx.Rngs(0))
 

@@ -4,13 +4,14 @@ import optax
 from flax import nnx
 
 import n2uq_jax as n2uq
-from n2uq_jax.nn import PACT, QuantLinear, optimizer_labels
+from n2uq_jax.nn import LSQ, PACT, QuantLinear, optimizer_labels
 
 
 class Net(nnx.Module):
     def __init__(self):
         self.layer = QuantLinear(2, 2, w_bits=2, a_bits=2, rngs=nnx.Rngs(0))
         self.pact = PACT(2)
+        self.lsq = LSQ(2)
         self.start = nnx.Param(jnp.zeros(()))  # a parameter of the model, not of a quantizer
 
 
@@ -19,15 +20,22 @@ def test_only_the_parameters_of_quantizers_are_a_group_of_their_own():
     names = ("start", "intervals", "in_scale", "out_scale")
     assert labels["layer"]["input_quantizer"] == dict.fromkeys(names, "quantizer")
     assert labels["pact"] == {"clip": "quantizer"}
+    assert labels["lsq"] == {"step": "quantizer"}
     assert labels["layer"]["kernel"] == labels["layer"]["bias"] == labels["start"] == "default"
 
 
 def test_a_module_with_a_clip_among_other_parameters_is_no_quantizer():
-    tree = {"a": {"clip": 1.0}, "b": {"clip": 1.0, "kernel": 2.0}, "c": {"start": 1.0}}
+    tree = {
+        "a": {"clip": 1.0},
+        "b": {"clip": 1.0, "kernel": 2.0},
+        "c": {"start": 1.0},
+        "d": {"step": 0.0, "w": 0.0},
+    }
     assert optimizer_labels(tree) == {
         "a": {"clip": "quantizer"},
         "b": {"clip": "default", "kernel": "default"},
         "c": {"start": "default"},
+        "d": {"step": "default", "w": "default"},
     }
 
 

@@ -102,3 +102,13 @@ def test_barrier_in_evaluation_alone():
 def test_errors(x, clip, bits, error, message):
     with pytest.raises(error, match=message):
         quantize_pact(x, clip, bits)
+
+
+def test_the_gradient_of_pacts_own_paper():
+    x = jnp.array([-1.0, 0.3, 1.4, 1.5, 9, np.inf])
+    gradients = jax.vmap(
+        jax.grad(lambda x, clip: quantize_pact(x, clip, 2, detach_scale=True).dequantize(), (0, 1)),
+        (0, None),
+    )(x, jnp.float32(1.5))
+    np.testing.assert_allclose(gradients[0], [0, 1, 1, 0, 0, 0], rtol=1e-6)
+    np.testing.assert_allclose(gradients[1], [0, 0, 0, 1, 1, 1], rtol=1e-6)

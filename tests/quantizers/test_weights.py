@@ -108,3 +108,14 @@ def test_jit_and_vmap():
 def test_errors(shape, dtype, bits, axis, error, message):
     with pytest.raises(error, match=message):
         quantize_weight(jnp.ones(shape, dtype), bits, axis=axis)
+
+
+def test_without_the_entropy_preserving_scale_the_largest_weight_sets_the_range():
+    kernel = jnp.array([[-4.0, 1.0], [-1.2, 0.1], [1.4, 0.0]])
+    q = quantize_weight(kernel, 2, entropy_preserving=False)
+    np.testing.assert_allclose(q.scale, np.float32([4, 1]) / 3)
+    np.testing.assert_array_equal(q.codes, [[-3, 3], [-1, 1], [1, 1]])
+    gradient = jax.grad(
+        lambda w: quantize_weight(w, 2, entropy_preserving=False).dequantize().sum()
+    )(kernel)
+    np.testing.assert_allclose(gradient, np.ones((3, 1)) / np.float32([[4, 1]]), rtol=1e-6)

@@ -32,6 +32,7 @@ def test_every_shipped_config_is_consistent():
         ("model.name", "torchvision/resnet18", "must be one of .*; got 'torchvision/resnet18'"),
         ("model.w_bits", 9, "must be from 1 to 8, got 9"),
         ("model.a_bits", 0, "must be from 1 to 8, got 0"),
+        ("model.method", "lqs", "method must be one of n2uq, .*; got 'lqs'"),
         ("model.dtype", "int8", "must be one of float32, bfloat16; got 'int8'"),
         ("model.dtype", "float16", "must be one of float32, bfloat16; got 'float16'"),
         ("model.dtype", "flaot32", "must be one of float32, bfloat16; got 'flaot32'"),

@@ -42,9 +42,8 @@ def test_the_weight_codes_of_every_kind_of_layer(parts):
     graphdefs, params, batch_stats = parts
     codes = make_weight_codes(graphdefs)(params, batch_stats)
     assert {name: value.shape for name, value in codes.items()} == SHAPES
-    # Halved, the odd codes -3, -1, 1, 3 of two bits are -2, -1, 0, 1.
-    assert all(set(np.unique(value)) <= {-2, -1, 0, 1} for value in codes.values())
-    assert {value.dtype for value in codes.values()} == {jnp.dtype(jnp.int8)}
+    assert all(set(np.unique(value)) <= {-3, -1, 1, 3} for value in codes.values())
+    assert {value.dtype for value in codes.values()} == {jnp.dtype(jnp.int16)}
 
 
 def test_the_share_of_codes_that_changed(parts):

@@ -11,9 +11,9 @@ from tests.models.tiny import Tiny, arrays
 def test_where_parameters_come_from(tmp_path):
     source, target = Tiny(0, quantized=False), Tiny(1, quantized=False)
     before = arrays(target)
-    initialize(target, None, {"float": source})
+    assert not initialize(target, None, {"float": source})
     assert all(np.array_equal(value, before[name]) for name, value in arrays(target).items())
-    initialize(target, "float", {"float": source})
+    assert not initialize(target, "float", {"float": source})  # it has no quantizers
     np.testing.assert_array_equal(target.linear.kernel[...], source.linear.kernel[...])
     with pytest.raises(FileNotFoundError, match=r"init must be an earlier stage \(float\)"):
         initialize(target, str(tmp_path / "nothing"), {"float": source})
@@ -55,6 +55,6 @@ def test_an_integer_only_network_starts_from_the_paper_form_and_sees_images(tmp_
     np.testing.assert_array_equal(integer.head.kernel[...], paper.head.kernel[...])
     assert float(integer.grid.step[...]) != float(again.grid.step[...])
     # From its own form everything is copied, and no images are needed.
-    initialize(again, "integer", {"integer": integer})
+    assert initialize(again, "integer", {"integer": integer})
     for name, value in arrays(integer).items():
         np.testing.assert_array_equal(arrays(again)[name], value, err_msg=name)

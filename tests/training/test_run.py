@@ -204,3 +204,19 @@ def test_a_loss_that_is_not_finite_names_the_step(tmp_path):
     code, output = finish(start(tmp_path / "diverged", *more))
     assert code == 2
     assert "the loss of stage 'float' is nan at step" in output
+
+
+@pytest.mark.slow  # a run
+def test_a_method_that_starts_from_data(tmp_path):
+    workdir = tmp_path / "run" / "lsq"
+    code, output = finish(
+        start(workdir, "--config.model.method=lsq", "--config.quantized.epochs=1")
+    )
+    assert code == 0, output
+    model = n2uq.load(workdir)
+    layer = model.stages[0][0].units[0].conv
+    assert layer.method == "lsq"
+    kernel = n2uq.load(workdir, stage="float").stages[0][0].units[0].conv.kernel[...]
+    started = 2 * np.abs(np.asarray(kernel)).mean()
+    assert abs(float(layer.weight_quantizer.step[...]) / started - 1) < 0.5
+    assert float(layer.input_quantizer.step[...]) != pytest.approx(2 / 3, abs=1e-3)

@@ -1,7 +1,7 @@
 """Sets every activation quantizer from data, in one run of the network."""
 
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +11,12 @@ from n2uq_jax.conversion.calibration.batch_norm import Forward, call_model, rees
 from n2uq_jax.conversion.calibration.batches import inputs_of, joined, naming_the_batch
 from n2uq_jax.conversion.calibration.choose import Calibrated, choose, possible_signs, sample
 from n2uq_jax.conversion.calibration.fit import Fit
-from n2uq_jax.nn import ActivationQuantizer, QuantizedLayer, quantizers
+from n2uq_jax.conversion.calibration.starting import start
+from n2uq_jax.nn import LSQ, PACT, ActivationQuantizer, DoReFa, QuantizedLayer
 from n2uq_jax.nn.lazy import parameter_paths, reject_new_parameters
+from n2uq_jax.nn.methods import InputQuantizer
 from n2uq_jax.nn.windowed import WindowedLayer
+from n2uq_jax.paths import path_name
 from n2uq_jax.quantizers import QArray
 
 
@@ -24,7 +27,7 @@ def calibrate(
     forward: Forward = call_model,
     batch_norm: bool = True,
 ) -> dict[str, Calibrated]:
-    """Sets thresholds and scales from data, in place, so that a converted network starts usable.
+    r"""Sets thresholds and scales from data, in place, so that a converted network starts usable.
 
     The network is run once, on all batches together, without gradient and dropout. When a
     quantizer's input arrives, it is fitted: equally spaced thresholds of smallest squared error,
@@ -42,9 +45,12 @@ def calibrate(
     statistics of the data meanwhile, and keeps new running statistics afterwards; see
     :func:`n2uq_jax.reestimate_batch_norm`.
 
+    Quantizers of other methods than N2UQ get the starting values of their papers: LSQ's steps, of
+    inputs and of weights, :math:`2 \langle|v|\rangle/\sqrt{Q_P}`. PACT's clip gets the range of
+    smallest squared error.
+
     Args:
-      model: an NNX module with :class:`n2uq_jax.nn.ActivationQuantizer` in it. Weights stay as
-        they are: their scale is fixed by the formula.
+      model: an NNX module with quantizers in it. Weights stay as they are.
       batches: arrays, or tuples whose first entry is one; a few hundred examples will do. They are
         concatenated, so the memory is that of one run on all of them.
       forward: how to run the model, if not as ``model(x)``.
@@ -55,10 +61,10 @@ def calibrate(
 
     Raises:
       TypeError: if a batch is no array.
-      ValueError: if the model has no quantizer, or none was run; if batches are not finite, differ
-        in shape behind the batch axis, or are not what the model takes; if the model makes
-        parameters when it is called; or if a quantizer inside a transformation is to choose its
-        sign. Nothing is changed then.
+      ValueError: if the model has no quantizer of inputs, or none was run; if batches are not
+        finite, differ in shape behind the batch axis, or are not what the model takes; if the model
+        makes parameters when it is called; or if a quantizer inside a transformation is to choose
+        its sign. Nothing is changed then.
 
     Example:
       >>> import jax.numpy as jnp
@@ -72,7 +78,7 @@ def calibrate(
       >>> bool(90 < 2 * layer.input_quantizer.out_scale[...] < 120)  # the largest code's value
       True
     """
-    if not quantizers(model):
+    if not _calibrated(model):
         raise ValueError("model has no ActivationQuantizer: call n2uq_jax.quantize first.")
     inputs = list(inputs_of(batches))
     x = joined(inputs)
@@ -93,18 +99,39 @@ def calibrate(
         raise ValueError("no ActivationQuantizer was run: pass forward to say how to run model.")
 
     result = nnx.clone(model)
-    fitted = quantizers(scratch)
-    for path, quantizer in quantizers(result).items():
+    _start_weight_quantizers(result)
+    fitted = _calibrated(scratch)
+    for path, quantizer in _calibrated(result).items():
         if path in calibration.chosen:
             nnx.update(quantizer, nnx.state(fitted[path], nnx.Param))
-            quantizer.signed = calibration.chosen[path].signed
+            _set_sign(quantizer, calibration.chosen[path])
     if has_norm:
         reestimate_batch_norm(result, inputs, forward=forward)
-    for path, quantizer in quantizers(model).items():
+    for path, quantizer in _calibrated(model).items():
         if path in calibration.chosen:
-            quantizer.signed = calibration.chosen[path].signed
+            _set_sign(quantizer, calibration.chosen[path])
     nnx.update(model, nnx.state(result))
     return calibration.chosen
+
+
+def _calibrated(model: nnx.Module) -> dict[str, Any]:
+    """Returns every quantizer of inputs by path, of whatever method."""
+    return {
+        path_name(path): module
+        for path, module in nnx.iter_modules(model)
+        if isinstance(module, InputQuantizer)
+    }
+
+
+def _set_sign(quantizer: Any, chosen: Calibrated) -> None:
+    if isinstance(quantizer, ActivationQuantizer | LSQ):
+        quantizer.signed = chosen.signed
+
+
+def _start_weight_quantizers(model: nnx.Module) -> None:
+    for _, module in nnx.iter_modules(model):
+        if isinstance(module, QuantizedLayer):
+            module.start_weight_quantizer()
 
 
 class _CalibratedQuantizer(ActivationQuantizer):
@@ -123,6 +150,37 @@ class _CalibratedQuantizer(ActivationQuantizer):
         return fit(x, signed=bool(self.signed))
 
 
+class _Started(nnx.Module):
+    """What makes another quantizer start from its input whenever it is called."""
+
+    path: str
+    calibration: "_Calibration"
+
+    def __call__(self, x: jax.Array) -> QArray:
+        self.calibration.start(self, x)
+        return super().__call__(x)
+
+
+class _StartedLSQ(_Started, LSQ):
+    pass
+
+
+class _StartedPACT(_Started, PACT):
+    pass
+
+
+class _StartedDoReFa(_Started, DoReFa):
+    pass
+
+
+_WATCHED = {
+    ActivationQuantizer: _CalibratedQuantizer,
+    LSQ: _StartedLSQ,
+    PACT: _StartedPACT,
+    DoReFa: _StartedDoReFa,
+}
+
+
 class _Calibration:
     """Fits the quantizers of a copy of a model, and remembers what it chose."""
 
@@ -131,24 +189,35 @@ class _Calibration:
         self.chosen: dict[str, Calibrated] = {}
         self.samples: dict[str, jax.Array] = {}
         self.layers: dict[int, Any] = {}
-        for path, quantizer in quantizers(model).items():
+        _start_weight_quantizers(model)
+        for path, quantizer in _calibrated(model).items():
             # The class and not the instance: transformations such as nnx.scan make copies.
-            quantizer.__class__ = _CalibratedQuantizer
-            fitted = cast(_CalibratedQuantizer, quantizer)
-            fitted.path, fitted.calibration = path, self
+            kind = next(kind for kind in _WATCHED if isinstance(quantizer, kind))
+            quantizer.__class__ = _WATCHED[kind]
+            quantizer.path, quantizer.calibration = path, self
         for _, module in nnx.iter_modules(model):
             if isinstance(module, QuantizedLayer):
                 self.layers[id(module.input_quantizer)] = module
 
-    def fit(self, quantizer: _CalibratedQuantizer, x: jax.Array) -> Fit:
+    def start(self, quantizer: Any, x: jax.Array) -> None:
+        samples, signs = self.sampled(quantizer, x, getattr(quantizer, "signed", False))
+        self.chosen[quantizer.path] = start(quantizer, samples, signs)
+
+    def sampled(
+        self, quantizer: Any, x: jax.Array, signed: bool | None
+    ) -> tuple[jax.Array, tuple[bool, ...]]:
+        """Returns samples of all calls of a quantizer, and the signs that it may have."""
         path, samples = quantizer.path, sample(x)
         if isinstance(x, jax.core.Tracer):
-            signs = _sign_in_transformation(quantizer)
-        else:
-            if path in self.samples:
-                samples = jnp.concatenate([self.samples[path], samples])
-            self.samples[path] = samples
-            signs = possible_signs(quantizer.signed, samples)
+            return samples, _sign_in_transformation(path, signed)
+        if path in self.samples:
+            samples = jnp.concatenate([self.samples[path], samples])
+        self.samples[path] = samples
+        return samples, possible_signs(signed, samples)
+
+    def fit(self, quantizer: _CalibratedQuantizer, x: jax.Array) -> Fit:
+        path = quantizer.path
+        samples, signs = self.sampled(quantizer, x, quantizer.signed)
         layer = self.layers.get(id(quantizer))
         if layer is not None:
             _check_batch_axis(path, x, layer)
@@ -167,13 +236,13 @@ def _check_batch_axis(path: str, x: jax.Array, layer: QuantizedLayer) -> None:
         raise ValueError(f"the input of {path} has shape {x.shape}, without a batch axis.")
 
 
-def _sign_in_transformation(quantizer: _CalibratedQuantizer) -> tuple[bool, ...]:
-    if quantizer.signed is None:
+def _sign_in_transformation(path: str, signed: bool | None) -> tuple[bool, ...]:
+    if signed is None:
         raise ValueError(
-            f"{quantizer.path} runs inside a transformation such as nnx.scan, where its sign "
+            f"{path} runs inside a transformation such as nnx.scan, where its sign "
             "cannot be chosen from data: say signed=True or False in its rule."
         )
-    return (quantizer.signed,)
+    return (signed,)
 
 
 def _assign(quantizer: ActivationQuantizer, fit: Fit) -> None:

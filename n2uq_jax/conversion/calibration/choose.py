@@ -19,7 +19,7 @@ from n2uq_jax.conversion.calibration.fit import (
     relative_error,
 )
 
-Method = Literal["step", "quantiles", "shifted"]
+Method = Literal["step", "quantiles", "shifted", "published"]
 
 SAMPLES = 2**16
 """How many values of a quantizer's input thresholds are fitted to."""
@@ -40,13 +40,14 @@ class Calibrated:
 
     Args:
       method: ``"step"``, equally spaced thresholds of smallest squared error; ``"quantiles"``; or
-        ``"shifted"``, as ``"step"`` but with the lowest level at any place.
+        ``"shifted"``, as ``"step"`` but with the lowest level at any place; ``"published"``, what
+        the paper of LSQ or DoReFa says.
       signed: whether codes are on both sides of zero.
       error: squared error of the layer's output on the data, with its weights quantized, relative
         to the output's power. Where BatchNorm will give each channel a new mean and scale, it is
         the mean over channels of ``1 - r**2``, with ``r`` the correlation with the float layer's
-        output. Where no layer owns the quantizer, it is the error of its own output. None where it
-        was computed inside a transformation such as ``nnx.scan``.
+        output. Where no layer owns the quantizer, it is the error of its own output. None for the
+        quantizers of other methods than N2UQ, and inside a transformation such as ``nnx.scan``.
     """
 
     method: Method | None

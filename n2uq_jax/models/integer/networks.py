@@ -17,10 +17,10 @@ from n2uq_jax.models.mobilenet_v2 import (
     LAST_CONV,
     InvertedResidualNetwork,
     block_shapes,
+    last_activation,
     stem_conv,
 )
 from n2uq_jax.models.resnet import ResidualNetwork, ResNetShape
-from n2uq_jax.nn import PACT
 from n2uq_jax.nn.integer import average_pool, max_pool, relu
 from n2uq_jax.quantizers import QArray
 
@@ -104,7 +104,7 @@ class IntegerMobileNetV2(InvertedResidualNetwork):
         self.norm = form.norm(first.out_features, rngs=rngs)
         self.grid = form.grid()
         super().__init__(block_shapes(), form=form, make_block=IntegerInvertedResidual, rngs=rngs)
-        self.last_activation = PACT(precision.a_bits, param_dtype=precision.param_dtype)
+        self.last_activation: Any = last_activation(precision)
         self.last_conv: Any = conv(LAST_CONV, quantize_input=False, precision=precision, rngs=rngs)
         self.last_norm = form.norm(LAST_CONV.out_features, rngs=rngs)
         self.last_grid = form.grid()

@@ -27,7 +27,7 @@ class Comparisons:
       points: integers, shape ``(channels, points)``.
       steps: same shape.
       base: shape ``(channels,)``.
-      dtype: of what is compared: int32 or uint8.
+      dtype: of what is compared: int32, int16 or uint8.
     """
 
     points: np.ndarray
@@ -88,6 +88,23 @@ class Comparisons:
         always = np.where(self.points < low, self.steps, 0)
         return -first, Comparisons(points, self.steps, self.base + always.sum(1), np.uint8)
 
+    def in_shorts(self, sums: Range) -> "Comparisons | None":
+        """Returns comparisons of 16-bit integers, which are several times faster.
+
+        Args:
+          sums: between which integers lie, per channel.
+
+        Returns:
+          The comparisons; None if the integers take more bits.
+        """
+        ends = np.iinfo(np.int16)
+        low, high = sums.bounds
+        # All integers are above the least one, so that thresholds below them have a place.
+        if self.dtype != np.int32 or low <= ends.min or high > ends.max:
+            return None
+        points = np.clip(self.points, ends.min, ends.max)
+        return dataclasses.replace(self, points=points, dtype=np.int16)
+
     @property
     def same(self) -> bool:
         """Whether all channels have the same comparisons."""
@@ -134,6 +151,9 @@ def add_codes(
             return _look_up(graph, x, comparisons, sums, shape, hint)
         if comparisons.span(sums)[1] * channels < _LARGEST_TABLE:
             return _look_up_by_channel(graph, x, comparisons, sums, shape, hint)
+    shorts = comparisons.in_shorts(sums)
+    if shorts is not None:
+        x, comparisons = graph.cast(x, TensorProto.INT16), shorts
     return count(graph, x, comparisons, row_length(shape), hint)
 
 

@@ -26,6 +26,7 @@ class OnnxGraph:
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, onnx.TensorProto] = {}
         self._constants: dict[Any, str] = {}
+        self._casts: dict[tuple[str, int], str] = {}
 
     def node(self, operator: str, inputs: Sequence[str], *, hint: str = "", **attributes) -> str:
         """Adds a node with one output, and returns that output's name."""
@@ -93,8 +94,25 @@ class OnnxGraph:
         return self._constants[key]
 
     def cast(self, x: str, kind: int) -> str:
-        """Adds a Cast to an ONNX element type."""
-        return self.node("Cast", [x], to=kind)
+        """Adds a Cast to an ONNX element type, unless there is one, or ``x`` comes from there."""
+        if (x, kind) not in self._casts:
+            self._casts[x, kind] = self.node("Cast", [x], to=kind)
+        return self._casts[x, kind]
+
+    def cast_exact(self, x: str, kind: int, back: int) -> str:
+        """Adds a Cast that loses nothing, so that casting its result back gives ``x``.
+
+        Args:
+          x: name of a tensor.
+          kind: the ONNX element type of the result.
+          back: that of ``x``.
+
+        Returns:
+          The name of the result.
+        """
+        result = self.cast(x, kind)
+        self._casts[result, back] = x
+        return result
 
     def reshape(self, x: str, shape: Sequence[Any]) -> str:
         """Adds a Reshape; one dimension may be symbolic."""

@@ -16,6 +16,9 @@ from n2uq_jax.export.trace.ranges import Range
 
 _SATURATION = 2**15 - 1
 
+_EXACT = 2**24
+"""Sums of integers up to this are exact in float32, in whatever order they are added."""
+
 _ZERO = 128
 """Stands for the weight 0 in unsigned bytes."""
 
@@ -28,9 +31,9 @@ def add_product(
 ) -> tuple[str, np.ndarray]:
     """Adds the nodes of a product with sums of 32 bits.
 
-    A matrix product is a MatMulInteger. So is a convolution, of patches that a Gather collects:
-    ONNX Runtime's ConvInteger is fast with unsigned weights alone, and not as fast as that. It
-    serves where channels, or those of a group, are few.
+    A matrix product is a MatMulInteger. So is a convolution, of patches that a Gather collects.
+    Where channels, or those of a group, are few, it is a Conv on float32 if that is exact, and else
+    a ConvInteger, which ONNX Runtime has fast kernels for with unsigned weights alone.
 
     Args:
       graph: to add to.
@@ -46,6 +49,11 @@ def add_product(
         window = None
     else:
         window = Window.of(product, x, weight)
+        few = window.groups > 1 or x.shape[-1] < _FEW_CHANNELS
+        magnitudes = np.abs(weight.astype(int)).sum(tuple(range(weight.ndim - 1)))
+        if few and x.range.largest * int(magnitudes.max()) <= _EXACT:
+            sums = _conv_float(graph, x, weight, window, product.name)
+            return sums, np.zeros(weight.shape[-1], np.int32)
     fits = x.range.union(Range.of(0, 0)) if product.pads else x.range
     fits = fits.over(x.shape[-1])
     if weight.dtype != np.int8 or int((fits.high - fits.low).max()) > 255:
@@ -152,6 +160,27 @@ def _matmul(graph: OnnxGraph, x: str, weight: np.ndarray, signed: bool, hint: st
     zeros = (graph.constant(np.uint8(zero)) for zero in (0, _ZERO))
     kernel = add_weights(graph, _around_zero(weight), hint)
     return graph.node("MatMulInteger", [x, kernel, *zeros], hint=hint)
+
+
+def _conv_float(graph: OnnxGraph, x: Codes, weight: np.ndarray, window: Window, hint: str) -> str:
+    """Multiplies in float32, whose sums are then int32."""
+    rank = len(window.kernel) + 2
+    before, after = zip(*window.padding, strict=True)
+    kernel = add_weights(graph, np.moveaxis(weight, (-1, -2), (0, 1)), hint)
+    sums = graph.node(
+        "Conv",
+        [
+            graph.channels_first(graph.cast(x.name, TensorProto.FLOAT), rank),
+            graph.cast(kernel, TensorProto.FLOAT),
+        ],
+        hint=hint,
+        strides=list(window.strides),
+        dilations=list(window.dilation),
+        pads=[*before, *after],
+        group=window.groups,
+    )
+    sums = graph.channels_last(sums, rank)
+    return graph.cast_exact(sums, TensorProto.INT32, TensorProto.FLOAT)
 
 
 def _conv_integer(graph: OnnxGraph, x: str, weight: np.ndarray, window: Window, hint: str) -> str:

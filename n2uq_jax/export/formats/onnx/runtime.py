@@ -57,8 +57,7 @@ class _Builder(OnnxBuilder):
     def __init__(self, program: IntegerProgram):
         super().__init__(program, OPSET)
         self._names: dict[Value, str] = {self.images: "images"}
-        self._cast: dict[tuple[Value, int], str] = {}
-        self._rests: dict[Value, np.ndarray] = {}
+        self._waiting: dict[Value, tuple[Codes, np.ndarray, Product]] = {}
         self._compared: dict[Value, tuple[str, Comparisons, Range]] = {}
         self._pooled: set[Value] = set()
         self._chains: dict[Op, PooledChain] = {}
@@ -96,9 +95,7 @@ class _Builder(OnnxBuilder):
         held = self._names[value]
         if value not in self.network.ranges or self.code_type(value) in (kind, TensorProto.BOOL):
             return held
-        if (value, kind) not in self._cast:
-            self._cast[value, kind] = self.graph.cast(held, kind)
-        return self._cast[value, kind]
+        return self.graph.cast(held, kind)
 
     def apply_thresholds(self, quantizer: Quantizer, source: Source) -> None:
         value = source.value
@@ -121,10 +118,11 @@ class _Builder(OnnxBuilder):
         if quantizer is not None:
             self._compare(product, x, weight, quantizer)
             return
-        sums, rest = add_product(self.graph, x, weight, product)
         if any(chain.start is out for chain in self._chains.values()):
-            self._names[out], self._rests[out] = sums, rest
+            # Not before it is known which channels the pool wants negated.
+            self._waiting[out] = (x, weight, product)
         else:
+            sums, rest = add_product(self.graph, x, weight, product)
             self.hold_int32(out, self._by_channel("Add", sums, rest, out.shape))
 
     def _compare(
@@ -220,25 +218,22 @@ class _Builder(OnnxBuilder):
 
     def _pool_first(self, chain: PooledChain) -> None:
         """Adds a max-pool, and only then the arithmetic whose results it pools."""
-        start, out = chain.start, chain.pool.outputs[0]
-        rest = self._rests.get(start, np.zeros(1, np.int32))
+        start, pool = chain.start, chain.pool
+        x, weight, product = self._waiting.pop(start)
         signs = chain.signs(self.arrays)
-        if signs is None:
-            self._names[start] = self._by_channel("Add", self._names[start], rest, start.shape)
-        else:
-            graph = self.graph
-            sums = self._by_channel("Mul", self.int32(start), signs, start.shape)
-            sums = add_integer_operation(graph, chain.pool, [sums], [None], graph.constant)
-            sums = self._by_channel("Mul", sums, signs)
-            self._names[start] = self._by_channel("Add", sums, rest)
-            self._pooled.update(op.outputs[0] for op in chain.ops)
-        self._cast.pop((start, TensorProto.INT32), None)
+        if signs is None or weight.min() == np.iinfo(weight.dtype).min:
+            sums, rest = add_product(self.graph, x, weight, product)
+            self._names[start] = self._by_channel("Add", sums, rest, start.shape)
+            for op in [*chain.ops, pool]:
+                self._integers(op)
+            return
+        sums, rest = add_product(self.graph, x, weight * signs.astype(weight.dtype), product)
+        sums = add_integer_operation(self.graph, pool, [sums], [None], self.graph.constant)
+        self._names[start] = self._by_channel("Mul", self._by_channel("Add", sums, rest), signs)
+        self._pooled.update(op.outputs[0] for op in chain.ops)
         for op in chain.ops:
             self._integers(op)
-        if signs is None:
-            self._integers(chain.pool)
-        else:
-            self._names[out] = self._names[chain.pool.inputs[0]]
+        self._names[pool.outputs[0]] = self._names[pool.inputs[0]]
 
     def _by_channel(self, operator: str, x: str, numbers: np.ndarray, shape=()) -> str:
         """Adds to channels, or multiplies them, unless nothing would change."""

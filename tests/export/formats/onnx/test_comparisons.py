@@ -54,6 +54,19 @@ def test_codes_count_thresholds_in_int32_and_in_bytes(kind, levels):
         np.testing.assert_array_equal(counted(in_bytes, ended)[:, channel], expected[:, channel])
 
 
+def test_integers_of_16_bits_are_compared_as_such():
+    # Thresholds below all integers, above them, and at both ends.
+    points = np.array([[-(2**20), -32768, -32767, 0, 32766, 32767, 2**20]] * 6)
+    comparisons = Comparisons(points, np.ones((6, 7), int), np.zeros(6, int))
+    held = Range.of(-32767, 32767).over(6)
+    in_shorts = comparisons.in_shorts(held)
+    assert in_shorts.dtype == np.int16
+    sums = np.array([-32767, -32766, -1, 0, 1, 32766, 32767])
+    np.testing.assert_array_equal(counted(in_shorts, sums), counted(comparisons, sums))
+    assert comparisons.in_shorts(Range.of(-32768, 0).over(6)) is None
+    assert comparisons.in_shorts(Range.of(0, 32768).over(6)) is None
+
+
 @pytest.mark.parametrize("kind", ["rising", "falling", "mixed"])
 def test_falling_channels_rise_when_negated(kind):
     thresholds = made(kind, 3, 250)

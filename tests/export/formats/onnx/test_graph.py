@@ -72,6 +72,14 @@ def test_casts_and_reshapes():
     np.testing.assert_array_equal(result, X.astype(np.int32).reshape(2, 60), strict=True)
 
 
+def test_equal_casts_are_one_and_exact_ones_lead_back():
+    graph = OnnxGraph(21)
+    assert graph.cast("x", TensorProto.INT16) == graph.cast("x", TensorProto.INT16)
+    integers = graph.cast_exact("y", TensorProto.INT32, TensorProto.FLOAT)
+    assert graph.cast(integers, TensorProto.FLOAT) == "y"
+    assert [node.op_type for node in graph.nodes] == ["Cast", "Cast"]
+
+
 def test_one_dimension_may_be_symbolic():
     assert fixed((any_batch(), 3, 4)) == [-1, 3, 4]
     with pytest.raises(NotInOnnx, match="does not know reshapes to"):

@@ -85,15 +85,15 @@ CASES = {
     ),
     "few channels that would saturate": (
         conv((2, 2), **PADDED), codes((2, 9, 8, 3), 0, 255), weights((5, 5, 3, 8), 8),
-        "ConvInteger",
+        "Conv",
     ),
     "depthwise": (
         conv(**PADDED, groups=18), codes((2, 5, 5, 18), 0, 255), weights((3, 3, 1, 18), 8),
-        "ConvInteger",
+        "Conv",
     ),
     "grouped": (
         conv(groups=2, dilation=(2, 2)), codes((1, 5, 5, 32), 0, 7), weights((2, 2, 16, 6), 3),
-        "ConvInteger",
+        "Conv",
     ),
     "a line": (
         conv((2,), ((1, 1),), dilation=(2,)), codes((2, 9, 16), 0, 3), weights((3, 16, 5), 2),
@@ -106,7 +106,10 @@ CASES = {
     "pixels around their mean": (
         conv(**PADDED),
         codes((2, 5, 5, 3), [-124, -116, -104], [131, 139, 151], np.int32),
-        weights((3, 3, 3, 5), 8), "ConvInteger",
+        weights((3, 3, 3, 5), 8), "Conv",
+    ),
+    "few channels whose sums float32 would round": (
+        conv(**PADDED), codes((1, 15, 15, 3), 250, 255), weights((14, 14, 3, 8), 8), "ConvInteger",
     ),
     "wide": (
         conv(**PADDED), codes((2, 5, 5, 16), -3000, 3000, np.int32), weights((3, 3, 16, 5), 8),
@@ -133,7 +136,7 @@ def test_sums_are_those_of_int32(name, optimized):
     function, x, weight, operator = CASES[name]
     product, expected = product_of(function, x, weight)
     result, operators = result_of(x, weight, product, optimized=optimized)
-    assert {"MatMulInteger", "ConvInteger", "MatMul"} & operators == {operator}
+    assert {"MatMulInteger", "Conv", "ConvInteger", "MatMul"} & operators == {operator}
     np.testing.assert_array_equal(result, expected)
 
 

@@ -25,8 +25,7 @@ def add_config(parser: argparse.ArgumentParser, default: str) -> None:
         CONFIG,
         default=default,
         metavar="NAME",
-        help="config file, or the name of an installed one (default: %(default)s); "
-        "--config.FIELD=VALUE changes a field",
+        help="config file, or the name of an installed one (default: %(default)s)",
     )
 
 

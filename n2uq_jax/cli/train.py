@@ -23,22 +23,25 @@ def add_arguments(parser: Parser) -> None:
     """
     add_config(parser, "digits_w2a2")
     add_workdir(parser, help="folder of the run, new or stopped (default: runs/CONFIG-NAME)")
+    parser.add_argument(
+        "--restart", action="store_true", help="start stages anew that depend on what has changed"
+    )
     add_cpu_devices(parser)
     group = parser.add_argument_group("several processes")
     group.add_argument("--distributed", action="store_true", help="join the cluster's processes")
     group.add_argument(
         "--coordinator_address",
-        metavar="HOST:PORT",
-        help="process 0; like the next two, where the cluster does not tell",
+        metavar="ADDR",
+        help="process 0's HOST:PORT; like the next two, if the cluster does not tell",
     )
     group.add_argument("--num_processes", type=int, metavar="N", help="how many there are")
     group.add_argument("--process_id", type=int, metavar="I", help="which one this is, from 0")
     group.add_argument(
         "--heartbeat_timeout",
         type=positive,
-        metavar="SECONDS",
+        metavar="S",
         default=60,
-        help="silence after which a process ends the others (default: %(default)s)",
+        help="seconds of silence after which a process ends the others (default: %(default)s)",
     )
 
 
@@ -62,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     first = jax.process_index() == 0
     try:
-        train(config, workdir)
+        train(config, workdir, restart=arguments.restart)
     except Preempted as preempted:
         if first:
             print(f"{preempted} To go on: {arguments.command}")

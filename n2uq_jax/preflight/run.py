@@ -14,7 +14,8 @@ from n2uq_jax.training.checks import check_config, check_fit
 from n2uq_jax.training.rehearsal import RehearsedStage, rehearse
 from n2uq_jax.workdir.checkpoints import saved_steps
 from n2uq_jax.workdir.config_json import read_workdir, without_sentinels
-from n2uq_jax.workdir.model import abstract_model, network_kind, open_dataset, precision
+from n2uq_jax.workdir.model import abstract_model, open_dataset, precision
+from n2uq_jax.workdir.stages import network_kind
 
 
 @dataclasses.dataclass(frozen=True)

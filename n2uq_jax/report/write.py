@@ -15,13 +15,8 @@ from n2uq_jax.report.curves import read_curves
 from n2uq_jax.report.figures import write_figures
 from n2uq_jax.report.size import model_bytes
 from n2uq_jax.workdir.config_json import read_workdir
-from n2uq_jax.workdir.model import (
-    abstract_model,
-    load,
-    network_kind,
-    open_dataset,
-    precision,
-)
+from n2uq_jax.workdir.model import abstract_model, load, open_dataset, precision
+from n2uq_jax.workdir.stages import network_kind
 
 
 def write_report(

@@ -28,12 +28,8 @@ from n2uq_jax.workdir.checkpoints import Checkpoints
 from n2uq_jax.workdir.config_json import open_workdir, read_workdir, without_sentinels
 from n2uq_jax.workdir.lock import owned
 from n2uq_jax.workdir.metrics import MetricsWriter
-from n2uq_jax.workdir.model import (
-    make_model,
-    network_kind,
-    open_dataset,
-    precision,
-)
+from n2uq_jax.workdir.model import make_model, open_dataset, precision
+from n2uq_jax.workdir.stages import network_kind
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +48,11 @@ class StageResult:
 
 
 def train(
-    config: ConfigDict, workdir: str | Path, console: Console | None = None
+    config: ConfigDict,
+    workdir: str | Path,
+    console: Console | None = None,
+    *,
+    restart: bool = False,
 ) -> list[StageResult]:
     """Trains what a configuration describes, or goes on where an earlier call was stopped.
 
@@ -60,6 +60,8 @@ def train(
       config: see :func:`n2uq_jax.training.config.default_config`.
       workdir: a new or empty folder, or that of the same run.
       console: where progress and the summary are printed; None for the terminal.
+      restart: let stages start anew that depend on what has changed in the configuration since the
+        last call; without it, that is an error. Others go on where they were either way.
 
     Returns:
       One result a stage.
@@ -86,7 +88,9 @@ def train(
         check_fit(config, dataset)
         rehearse(config, dataset, mesh)
         processes.first_alone("lock", lambda: cleanup.enter_context(owned(workdir)))
-        processes.first_alone("workdir", lambda: open_workdir(workdir, config, dataset))
+        processes.first_alone(
+            "workdir", lambda: open_workdir(workdir, config, dataset, restart=restart)
+        )
         about = read_workdir(workdir)["dataset"]
         writer = cleanup.enter_context(MetricsWriter(workdir)) if first else None
         progress = cleanup.enter_context(progress_bar(console))

@@ -20,9 +20,9 @@ from n2uq_jax.training.optimizer import learning_rate_schedule, make_optimizer
 from n2uq_jax.training.preemption import Preempted, Preemption
 from n2uq_jax.training.state import TrainState, create_state, split_model
 from n2uq_jax.training.step import Pixels, make_train_step, pixels_of
-from n2uq_jax.workdir.checkpoints import Checkpoints
+from n2uq_jax.workdir.checkpoints import Checkpoints, saved_steps
 from n2uq_jax.workdir.metrics import MetricsWriter
-from n2uq_jax.workdir.model import is_integer_only
+from n2uq_jax.workdir.stages import is_integer_only
 
 logger = logging.getLogger(__name__)
 
@@ -181,7 +181,9 @@ def _resume(stage: Stage, state: TrainState) -> tuple[int, TrainState, dict[str,
     if stage.writer is not None:
         names = tuple(stage.config.stages)
         later = names[names.index(stage.name) + 1 :] if step < stage.total_steps else ()
-        stage.writer.rewind(stage.name, step, later)
+        folder = stage.checkpoints.directory.parent
+        anew = tuple(name for name in later if not saved_steps(folder / name))
+        stage.writer.rewind(stage.name, step, anew)
     if checkpoint is None:
         return 0, state, None
     logger.info("stage %s goes on after step %d", stage.name, step)

@@ -2,8 +2,9 @@
 
 import fnmatch
 import json
+import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ from ml_collections import ConfigDict
 
 from n2uq_jax.data import Dataset
 from n2uq_jax.workdir.lock import LOCK
+from n2uq_jax.workdir.resume import changes, set_aside
 from n2uq_jax.workdir.room import naming
+
+logger = logging.getLogger(__name__)
 
 CHANGEABLE = (
     "checkpoint_every",
@@ -48,22 +52,26 @@ _SENTINELS: dict[str, Any] = {
 """What version 0.1 wrote for None, and what an empty flag gives on the command line."""
 
 
-def open_workdir(workdir: Path, config: ConfigDict, dataset: Dataset) -> None:
+def open_workdir(
+    workdir: Path, config: ConfigDict, dataset: Dataset, *, restart: bool = False
+) -> None:
     """Creates a workdir, or checks that it belongs to the same run.
 
     ``config.json`` holds the configuration and, under ``"dataset"``, what the network needs to
     know of its images: ``num_classes``, ``image_shape``, ``preprocessing``, ``class_names``. Where
     batch statistics are those of a device, it also holds the number of ``"devices"``.
-    Where a run goes on with other :data:`CHANGEABLE` fields, it holds these from then on.
+    Where a run goes on with other fields, it holds these from then on. Stages that do not depend
+    on them, such as any :data:`CHANGEABLE` one, are kept.
 
     Args:
       workdir: the folder.
       config: the configuration of this run.
       dataset: what it trains on.
+      restart: set the checkpoints of stages aside that depend on what has changed.
 
     Raises:
-      ValueError: if the folder holds a run with another configuration; the message names every
-        field that differs and may not.
+      ValueError: if such stages have checkpoints and ``restart`` is False; the message names every
+        field that differs, and the stages.
     """
     wanted = {
         "config": json.loads(config.to_json()),
@@ -71,21 +79,28 @@ def open_workdir(workdir: Path, config: ConfigDict, dataset: Dataset) -> None:
     }
     if config.batch_norm == "per_device":
         wanted["devices"] = jax.device_count()
-    path = workdir / "config.json"
+    path, checkpoints = workdir / "config.json", workdir / "checkpoints"
     if path.exists():
         # Version 0.1 wrote no number of devices.
         found = {"devices": wanted.get("devices"), **read_workdir(workdir)}
-        refused = differences(found, {"devices": None, **wanted})
-        if refused:
+        changed = changes(found, {"devices": None, **wanted}, CHANGEABLE, checkpoints)
+        if changed.anew and not restart:
             raise ValueError(
-                f"workdir {workdir} holds a run with another configuration: {'; '.join(refused)}. "
-                "Choose another workdir, or the same configuration to resume."
+                f"workdir {workdir} holds a run with another configuration: {changed}. --restart "
+                "does that and sets the old checkpoints aside; or choose another workdir, or the "
+                "same configuration to resume."
             )
+        for stage in changed.anew:
+            logger.info(
+                "The checkpoints of %s are now in %s.", stage, set_aside(checkpoints, stage)
+            )
+        if changed.fields:
+            logger.info("%s", changed)
     elif workdir.exists() and any(path.name != LOCK for path in workdir.iterdir()):
         raise ValueError(
             f"workdir must be empty or hold a run; {workdir} holds files, but no config.json."
         )
-    (workdir / "checkpoints").mkdir(parents=True, exist_ok=True)
+    checkpoints.mkdir(parents=True, exist_ok=True)
     write_json(path, wanted)
 
 
@@ -103,25 +118,6 @@ def describe_dataset(dataset: Dataset) -> dict[str, Any]:
         "preprocessing": dataset.preprocessing,
         "class_names": list(dataset.class_names) if dataset.class_names else None,
     }
-
-
-def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """Lists the fields in which two ``config.json`` differ, without those that may.
-
-    Args:
-      found: what a workdir holds.
-      wanted: what is to be trained.
-
-    Returns:
-      A sentence a field, such as ``"config.seed was 0 and is now 1"``.
-    """
-    before, now = dict(_fields(found)), dict(_fields(wanted))
-    return [
-        f"{field} was {before.get(field)!r} and is now {now.get(field)!r}"
-        for field in now | before
-        if before.get(field) != now.get(field)
-        and not any(fnmatch.fnmatchcase(field, f"config.{name}") for name in CHANGEABLE)
-    ]
 
 
 def read_workdir(workdir: str | os.PathLike[str]) -> dict[str, Any]:
@@ -183,11 +179,3 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     with naming(path):
         temporary.write_text(json.dumps(value, indent=2) + "\n")
     temporary.replace(path)
-
-
-def _fields(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    if not isinstance(value, Mapping):
-        yield name, value
-        return
-    for key, child in value.items():
-        yield from _fields(child, f"{name}.{key}" if name else key)

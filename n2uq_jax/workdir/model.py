@@ -17,6 +17,7 @@ from n2uq_jax.data import load as load_data
 from n2uq_jax.models.resnet import SMALL_DEPTHS
 from n2uq_jax.workdir.checkpoints import read_checkpoint
 from n2uq_jax.workdir.config_json import read_workdir, without_sentinels
+from n2uq_jax.workdir.stages import is_integer_only
 
 
 def precision(x64: bool) -> contextlib.AbstractContextManager[Any]:
@@ -44,33 +45,6 @@ def open_dataset(settings: dict[str, Any], data_dir: str | None = None) -> Datas
     )
 
 
-def is_integer_only(config: Mapping[str, Any], stage: str) -> bool:
-    """Whether a stage's network is the integer-only form.
-
-    Args:
-      config: a configuration, of this version or an older one.
-      stage: one of its stages.
-    """
-    settings = config[stage]
-    wanted = config["model"].get("integer_only", False) or settings.get("integer_only", False)
-    return bool(settings["quantized"] and wanted)
-
-
-def network_kind(config: Mapping[str, Any], stage: str) -> str:
-    """Returns what tables call a stage's network: ``"float32"``, ``"W2A2"``, ...
-
-    Args:
-      config: a configuration, of this version or an older one.
-      stage: one of its stages.
-    """
-    if not config[stage]["quantized"]:
-        return "float32"
-    bits = f"W{config['model']['w_bits']}A{config['model']['a_bits']}"
-    method = config["model"].get("method", "n2uq")  # which older runs did not write
-    bits += "" if method == "n2uq" else f" {method}"
-    return f"{bits}, integers alone" if is_integer_only(config, stage) else bits
-
-
 def make_model(config: Mapping[str, Any], dataset: Mapping[str, Any], stage: str) -> nnx.Module:
     """Builds the network of a stage, with random parameters.
 
@@ -78,7 +52,7 @@ def make_model(config: Mapping[str, Any], dataset: Mapping[str, Any], stage: str
       config: a configuration, of this version or an older one.
       dataset: the ``dataset`` part of a workdir's ``config.json``.
       stage: one of the configuration's stages: the float twin, the paper's form or the one whose
-        evaluation is integer arithmetic; see :func:`is_integer_only`.
+        evaluation is integer arithmetic; see :func:`~n2uq_jax.workdir.stages.is_integer_only`.
 
     Returns:
       The network; within :func:`precision` of the configuration's ``x64``.

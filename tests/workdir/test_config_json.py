@@ -7,7 +7,6 @@ import pytest
 from n2uq_jax import data
 from n2uq_jax.training.config import default_config
 from n2uq_jax.workdir.config_json import (
-    differences,
     open_workdir,
     read_workdir,
     without_sentinels,
@@ -22,7 +21,10 @@ def digits():
 
 @pytest.fixture
 def workdir(tmp_path, digits):
+    """A run whose two stages have a checkpoint each."""
     open_workdir(tmp_path / "run", default_config(), digits)
+    for stage in ("float", "quantized"):
+        (tmp_path / "run/checkpoints" / stage / "5").mkdir(parents=True)
     return tmp_path / "run"
 
 
@@ -67,7 +69,6 @@ def test_a_run_goes_on_where_and_how_it_likes(workdir, digits, fields):
         ("data__name", "idx", "config.data.name was 'digits'"),
         ("data__crop_padding", 3, "config.data.crop_padding was None and is now 3"),
         ("model__w_bits", 3, "config.model.w_bits was 2 and is now 3"),
-        ("stages", ("float",), r"config.stages was \['float', 'quantized'\]"),
         ("float__epochs", 1.0, "config.float.epochs was 30.0 and is now 1.0"),
         ("quantized__init", "x", "config.quantized.init was 'float' and is now 'x'"),
     ],
@@ -84,20 +85,30 @@ def test_batch_statistics_of_a_device_want_the_same_number_of_devices(
 ):
     config = changed(batch_norm="per_device")
     open_workdir(tmp_path, config, digits)
+    (tmp_path / "checkpoints/float/5").mkdir(parents=True)
     open_workdir(tmp_path, config, digits)
     monkeypatch.setattr(jax, "device_count", lambda: 5)
     with pytest.raises(ValueError, match="devices was 8 and is now 5"):
         open_workdir(tmp_path, config, digits)
 
 
-def test_every_refused_field_is_listed_and_no_other():
-    found = {"config": {"seed": 0, "log_every": 1, "old": 5}, "dataset": {"num_classes": 10}}
-    wanted = {"config": {"seed": 1, "log_every": 2}, "dataset": {"num_classes": 9}}
-    assert differences(found, wanted) == [
-        "config.seed was 0 and is now 1",
-        "dataset.num_classes was 10 and is now 9",
-        "config.old was 5 and is now None",
-    ]
+def test_stages_that_do_not_depend_on_a_change_are_kept(workdir, digits, caplog):
+    config = changed(quantized__learning_rate=0.1)
+    with pytest.raises(ValueError, match=r"quantized must start anew, .*; kept: float. --restart"):
+        open_workdir(workdir, config, digits)
+    caplog.set_level("INFO")
+    open_workdir(workdir, config, digits, restart=True)
+    assert read_workdir(workdir)["config"]["quantized"]["learning_rate"] == 0.1
+    names = sorted(p.name for p in (workdir / "checkpoints").iterdir())
+    assert names == ["float", "quantized.before.1"]
+    assert "checkpoints/quantized.before.1" in caplog.text
+    open_workdir(workdir, config, digits)  # from now on it is the same run
+
+
+def test_a_stage_without_a_checkpoint_may_change(workdir, digits):
+    (workdir / "checkpoints/quantized/5").rmdir()
+    open_workdir(workdir, changed(quantized__teacher=None, model__w_bits=3), digits)
+    assert read_workdir(workdir)["config"]["model"]["w_bits"] == 3
 
 
 def test_a_folder_with_other_files_is_left_alone(tmp_path, digits):

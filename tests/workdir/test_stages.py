@@ -1,0 +1,23 @@
+import pytest
+
+from n2uq_jax.workdir.stages import is_integer_only, network_kind
+
+
+@pytest.mark.parametrize(
+    ("stage", "whole_run", "kind"),
+    [
+        ({"quantized": False}, True, "float32"),
+        ({"quantized": True}, False, "W2A3"),
+        ({"quantized": True}, True, "W2A3, integers alone"),
+        ({"quantized": True, "integer_only": True}, False, "W2A3, integers alone"),
+    ],
+)
+def test_what_a_network_is_called(stage, whole_run, kind):
+    config = {"model": {"w_bits": 2, "a_bits": 3, "integer_only": whole_run}, "s": stage}
+    assert network_kind(config, "s") == kind
+    assert is_integer_only(config, "s") == kind.endswith("alone")
+
+
+def test_another_method_is_named():
+    config = {"model": {"w_bits": 2, "a_bits": 2, "method": "lsq"}, "s": {"quantized": True}}
+    assert network_kind(config, "s") == "W2A2 lsq"

@@ -169,6 +169,7 @@ def study(arguments: argparse.Namespace) -> None:
                 with results.open("a") as file:
                     file.write(json.dumps(line) + "\n")
                 shutil.rmtree(workdir)
+                jax.clear_caches()  # each run compiles its own programs
                 print(f"{variant:16} {bits} bits, seed {seed}: {line['top1']:.2%}", flush=True)
 
 

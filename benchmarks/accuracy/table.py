@@ -101,10 +101,27 @@ def difference(
     return estimate(100 * (runs[one][s]["top1"] - runs[other][s]["top1"]) for s in common)
 
 
+def moved(line: Mapping[str, Any]) -> float:
+    """Returns how far a run's thresholds are from uniform ones over 0..2, in steps of the output.
+
+    Args:
+      line: of results.
+
+    Returns:
+      The mean distance over all thresholds; NaN where none are learned.
+    """
+    distances = []
+    for learned in line["thresholds"].values():
+        uniform = (2 * np.arange(len(learned)) + 1) / len(learned)
+        distances.extend(np.abs(np.asarray(learned) - uniform) * len(learned) / 2)
+    return float(np.mean(distances)) if distances else math.nan
+
+
 def rows(runs: Runs, reference: str = "n2uq") -> list[list[str]]:
     """Returns the table's cells, best variants first for each bit width."""
     start = {s: line["float_top1"] for by_seed in runs.values() for s, line in by_seed.items()}
-    table = [["float, where all start", "32", str(len(start)), _accuracy(start.values()), "", ""]]
+    first = ["float, where all start", "32", str(len(start)), _accuracy(start.values())]
+    table = [[*first, "", "", ""]]
     means = {key: np.mean([r["top1"] for r in by_seed.values()]) for key, by_seed in runs.items()}
     widths = sorted({bits for bits, _ in runs}, reverse=True)
     for key in sorted(runs, key=lambda key: (widths.index(key[0]), -means[key])):
@@ -113,10 +130,12 @@ def rows(runs: Runs, reference: str = "n2uq") -> list[list[str]]:
         against = (bits, reference)
         paired = difference(runs, key, against) if against in runs and key != against else None
         seconds = np.mean([line["cpu_seconds"] for line in lines])
+        distance = np.mean([moved(line) for line in lines])
         table.append(
             [
                 *(variant, str(bits), str(len(lines)), _accuracy(r["top1"] for r in lines)),
                 "" if paired is None else _points(paired),
+                "" if math.isnan(distance) else f"{distance:.3f}",
                 f"{seconds:.0f}",
             ]
         )
@@ -135,7 +154,8 @@ def _points(e: Estimate) -> str:
 
 
 def print_table(runs: Runs, reference: str) -> None:
-    header = ["variant", "bits", "seeds", "top-1, %", f"points above {reference}", "processor s"]
+    header = ["variant", "bits", "seeds", "top-1, %", f"points above {reference}"]
+    header += ["thresholds moved", "processor s"]
     print(f"| {' | '.join(header)} |\n| {' | '.join(['---'] * len(header))} |")
     for row in rows(runs, reference):
         print(f"| {' | '.join(row)} |")

@@ -28,6 +28,7 @@ def table(study):
 def line(variant, seed, top1, bits=2, **changes):
     shared = {"network": "resnet8", "width": 4, "split": "test", "images": 20, "batch_size": 4}
     shared |= {"float_epochs": 1.0, "epochs": 1.0, "float_top1": 0.9, "cpu_seconds": 10.0}
+    shared["thresholds"] = {}
     return {"variant": variant, "bits": bits, "seed": seed, "top1": top1, **shared, **changes}
 
 
@@ -53,6 +54,13 @@ def test_differences_are_paired_by_seed(table):
     assert best[:4] == ["n2uq", "2", "3", "80.00 ± 5.77"]
     assert second[4] == "-1.00 [-1.00, -1.00]"
     assert table.draw(runs).axes[0].get_yticklabels()[-1].get_text() == "n2uq, 2 bits"
+
+
+def test_how_far_thresholds_are_from_where_they_began(table):
+    # Two bits: 1/3, 1 and 5/3, where a step of the output is 2/3.
+    thresholds = {"a": [1 / 3, 1, 5 / 3], "b": [1 / 3 + 0.2, 1, 5 / 3 - 0.2]}
+    assert table.moved({"thresholds": thresholds}) == pytest.approx(0.4 / (2 / 3) / 6)
+    assert math.isnan(table.moved({"thresholds": {}}))
 
 
 def test_runs_of_two_settings_are_no_comparison(table):

@@ -10,7 +10,7 @@ from flax.typing import Dtype
 from n2uq_jax.models.integer.form import IntegerOnly
 from n2uq_jax.models.integer.networks import IntegerMobileNetV2, IntegerResNet
 from n2uq_jax.models.layers import Precision
-from n2uq_jax.models.mobilenet_v2 import MobileNetV2
+from n2uq_jax.models.mobilenet_v2 import SMALL, MobileNetV2, mobilenet_shape
 from n2uq_jax.models.resnet import IMAGENET_DEPTHS, SMALL_DEPTHS, ResNet, resnet_shape
 from n2uq_jax.models.torchvision import TorchvisionMobileNetV2, TorchvisionResNet
 from n2uq_jax.nn.methods import Method, check_method
@@ -29,7 +29,7 @@ INTEGER_OPTIONS = ("stream_bits", "stem_bits", "head_bits", "mean", "std")
 def names() -> list[str]:
     """Returns every name that :func:`create` knows."""
     theirs = [f"{TORCHVISION}{name}" for name in (*IMAGENET_DEPTHS, "mobilenet_v2")]
-    return [*PAPER, *SMALL_DEPTHS, *theirs]
+    return [*PAPER, *SMALL_DEPTHS, SMALL, *theirs]
 
 
 def options(name: str) -> tuple[str, ...]:
@@ -41,7 +41,8 @@ def options(name: str) -> tuple[str, ...]:
     Returns:
       The arguments' names.
     """
-    return ("in_features", "width", "stem_stride") if name in SMALL_DEPTHS else ("in_features",)
+    small = name in SMALL_DEPTHS or name == SMALL
+    return ("in_features", "width", "stem_stride") if small else ("in_features",)
 
 
 def create(
@@ -81,7 +82,7 @@ def create(
       dtype: dtype of the computation.
       param_dtype: dtype of the parameters.
       rngs: the key stream ``params``.
-      **kwargs: ``in_features``, channels of the images, by default 3; and, of the small ResNets
+      **kwargs: ``in_features``, channels of the images, by default 3; and, of the small networks
         alone, ``width``, channels of the first stage, by default 16, and ``stem_stride``, stride
         of the first convolution in pixels, by default 1. All are at least 1.
 
@@ -130,8 +131,8 @@ def create(
         form = IntegerOnly(precision, quantize_downsample, **integers)
         return create_integer(family, form, num_classes=num_classes, rngs=rngs, **kwargs)
     shared |= {"w_bits": w_bits, "a_bits": a_bits, "method": method}
-    if family == "mobilenet_v2":
-        return MobileNetV2(**kwargs, **shared)
+    if family.startswith("mobilenet"):
+        return MobileNetV2(mobilenet_shape(family, **kwargs), **shared)
     shape = resnet_shape(family, **kwargs)
     return ResNet(shape, quantize_downsample=quantize_downsample, **shared)
 
@@ -151,8 +152,9 @@ def create_integer(
     Returns:
       The network.
     """
-    if name == "mobilenet_v2":
-        return IntegerMobileNetV2(form=form, num_classes=num_classes, rngs=rngs, **kwargs)
+    if name.startswith("mobilenet"):
+        mobile = mobilenet_shape(name, **kwargs)
+        return IntegerMobileNetV2(mobile, form=form, num_classes=num_classes, rngs=rngs)
     shape = resnet_shape(name, **kwargs)
     return IntegerResNet(shape, form=form, num_classes=num_classes, rngs=rngs)
 

@@ -1,5 +1,6 @@
 """MobileNetV2: one description for every form, and the paper's form of it."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,38 +15,84 @@ from n2uq_jax.models.layers import ConvShape, Precision, conv
 from n2uq_jax.nn import PACT, BatchNorm, Method
 from n2uq_jax.nn.methods import input_quantizer, is_n2uq
 
-GROUPS = (
-    (1, 16, 1, 1),
-    (6, 24, 2, 2),
-    (6, 32, 3, 2),
-    (6, 64, 4, 2),
-    (6, 96, 3, 1),
-    (6, 160, 3, 2),
-    (6, 320, 1, 1),
-)
-"""Expansion, channels, number of blocks and stride of the first, for each group of blocks."""
-
-LAST_CONV = ConvShape(GROUPS[-1][1], 1280, 1)
-"""The convolution between the last block and the head."""
+Group = tuple[int, int, int, int]
+"""Expansion, channels, number of blocks and stride of the first, for a group of blocks."""
 
 
-def stem_conv(in_features: int = 3) -> ConvShape:
-    """Returns the first convolution, of images with ``in_features`` channels."""
-    return ConvShape(in_features, 32, 3, 2)
+@dataclasses.dataclass(frozen=True)
+class MobileNetShape:
+    """The convolutions of a network of inverted residual blocks.
 
-
-def block_shapes() -> list[list[ConvShape]]:
-    """Returns the convolutions of every block, in order.
+    Args:
+      groups: its blocks.
+      stem_features: channels behind the first convolution.
+      last_features: channels behind the last one, which are averaged.
+      stem_stride: of the first convolution, in pixels.
+      in_features: channels of the images.
 
     Reference:
       Sandler et al., "MobileNetV2", CVPR 2018, Table 2.
     """
-    blocks, features = [], stem_conv().out_features
-    for expansion, width, repeats, stride in GROUPS:
-        for j in range(repeats):
-            blocks.append(inverted_block(features, width, expansion, stride if j == 0 else 1))
-            features = width
-    return blocks
+
+    groups: tuple[Group, ...] = (
+        (1, 16, 1, 1),
+        (6, 24, 2, 2),
+        (6, 32, 3, 2),
+        (6, 64, 4, 2),
+        (6, 96, 3, 1),
+        (6, 160, 3, 2),
+        (6, 320, 1, 1),
+    )
+    stem_features: int = 32
+    last_features: int = 1280
+    stem_stride: int = 2
+    in_features: int = 3
+
+    @property
+    def stem_conv(self) -> ConvShape:
+        """The first convolution."""
+        return ConvShape(self.in_features, self.stem_features, 3, self.stem_stride)
+
+    @property
+    def blocks(self) -> list[list[ConvShape]]:
+        """The convolutions of every block, in order."""
+        blocks, features = [], self.stem_features
+        for expansion, width, repeats, stride in self.groups:
+            for j in range(repeats):
+                blocks.append(inverted_block(features, width, expansion, stride if j == 0 else 1))
+                features = width
+        return blocks
+
+    @property
+    def last_conv(self) -> ConvShape:
+        """The convolution between the last block and the head."""
+        return ConvShape(self.groups[-1][1], self.last_features, 1)
+
+
+SMALL = "mobilenet_v2_small"
+"""Name of the network for small images."""
+
+
+def mobilenet_shape(
+    name: str, *, in_features: int = 3, width: int = 16, stem_stride: int = 1
+) -> MobileNetShape:
+    """Returns the convolutions of a network by name.
+
+    Args:
+      name: ``"mobilenet_v2"``, the paper's; or :data:`SMALL`, five blocks for images of some 30
+        pixels.
+      in_features: channels of the images.
+      width: channels behind the small network's first convolution; its groups of blocks have 1, 2
+        and 4 times as many, and the last convolution 16 times.
+      stem_stride: stride of the small network's first convolution, in pixels.
+
+    Returns:
+      The description.
+    """
+    if name != SMALL:
+        return MobileNetShape(in_features=in_features)
+    groups = ((1, width, 1, 1), (6, 2 * width, 2, 2), (6, 4 * width, 2, 2))
+    return MobileNetShape(groups, width, 16 * width, stem_stride, in_features)
 
 
 def last_activation(precision: Precision) -> Callable[[jax.Array], Any]:
@@ -164,11 +211,12 @@ class MobileNetV2(InvertedResidualNetwork):
     """MobileNetV2 of pre-activation N2UQ blocks, depthwise convolutions quantized too.
 
     The first convolution, with a ReLU6 behind its normalization, and the last linear layer stay
-    float. The first block has a 1x1 convolution of 32 to 32 channels, which torchvision's network
-    has not. The last convolution reads a PACT activation, and a ReLU in the float twin.
+    float. The first block has a 1x1 convolution that keeps the number of channels, which
+    torchvision's network has not. The last convolution reads a PACT activation, and a ReLU in the
+    float twin.
 
     Args:
-      in_features: channels of the images.
+      shape: the convolutions; by default the paper's.
       num_classes: number of logits.
       w_bits: bit width of the weights, 1 to 8; None (with ``a_bits``) for the float twin: the same
         topology with no quantizers.
@@ -189,8 +237,8 @@ class MobileNetV2(InvertedResidualNetwork):
 
     def __init__(
         self,
+        shape: MobileNetShape = MobileNetShape(),
         *,
-        in_features: int = 3,
         num_classes: int = 1000,
         w_bits: int | None,
         a_bits: int | None,
@@ -199,16 +247,17 @@ class MobileNetV2(InvertedResidualNetwork):
         param_dtype: Dtype = jnp.float32,
         rngs: nnx.Rngs,
     ):
-        self.precision = precision = Precision(w_bits, a_bits, dtype, param_dtype, method)
+        precision = Precision(w_bits, a_bits, dtype, param_dtype, method)
+        self.shape, self.precision = shape, precision
         shared: dict[str, Any] = {"precision": precision, "rngs": rngs}
-        first, form = stem_conv(in_features), PreActivation(precision)
-        self.conv = conv(first, quantized=False, **shared)
-        self.norm = BatchNorm(first.out_features, rngs=rngs, **precision.dtypes)
-        super().__init__(block_shapes(), form=form, rngs=rngs)
+        form = PreActivation(precision)
+        self.conv = conv(shape.stem_conv, quantized=False, **shared)
+        self.norm = BatchNorm(shape.stem_features, rngs=rngs, **precision.dtypes)
+        super().__init__(shape.blocks, form=form, rngs=rngs)
         self.last_activation = last_activation(precision)
-        self.last_conv = conv(LAST_CONV, quantize_input=False, **shared)
-        self.last_norm = BatchNorm(LAST_CONV.out_features, rngs=rngs, **precision.dtypes)
-        self.head = form.head(LAST_CONV.out_features, num_classes, rngs=rngs)
+        self.last_conv = conv(shape.last_conv, quantize_input=False, **shared)
+        self.last_norm = BatchNorm(shape.last_features, rngs=rngs, **precision.dtypes)
+        self.head = form.head(shape.last_features, num_classes, rngs=rngs)
 
     def stem(self, images: jax.Array) -> jax.Array:
         """Maps images to the input of the first block."""

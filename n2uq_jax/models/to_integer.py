@@ -63,7 +63,6 @@ def to_integer_only(
             "model must have quantizers, got a float twin: train its quantized form first, or "
             "create the network with integer_only=True and train it from the float twin."
         )
-    in_features = int(model.conv.in_features)
     known = getattr(model, "normalization", None) or (IMAGENET_MEAN, IMAGENET_STD)
     form = IntegerOnly(
         model.precision,
@@ -82,7 +81,7 @@ def to_integer_only(
     if isinstance(model, ResNet):
         network: Any = IntegerResNet(model.shape, **shared)
     else:
-        network = IntegerMobileNetV2(in_features=in_features, **shared)
+        network = IntegerMobileNetV2(model.shape, **shared)
     initialize_integer_only(network, model, batches)
     network.eval()
     return network
@@ -106,7 +105,7 @@ def paper_form(network: IntegerResNet | IntegerMobileNetV2) -> ResNet | MobileNe
     if isinstance(network, IntegerResNet):
         downsample = network.form.quantize_downsample
         return ResNet(network.shape, quantize_downsample=downsample, **shared)
-    return MobileNetV2(in_features=int(network.conv.in_features), **shared)
+    return MobileNetV2(network.shape, **shared)
 
 
 def initialize_integer_only(

@@ -73,9 +73,9 @@ class TorchvisionMobileNetV2(mobilenet_v2.InvertedResidualNetwork):
     ):
         form = PostActivation(Precision(dtype=dtype, param_dtype=param_dtype), activation=nnx.relu6)
         shared: dict[str, Any] = {"precision": form.precision, "rngs": rngs}
-        (_, *first), *blocks = mobilenet_v2.block_shapes()  # the first block does not widen here
-        last = mobilenet_v2.LAST_CONV
-        self.stem = PostActivationUnit(mobilenet_v2.stem_conv(in_features), nnx.relu6, **shared)
+        shape = mobilenet_v2.MobileNetShape(in_features=in_features)
+        (_, *first), *blocks = shape.blocks  # the first block does not widen here
+        self.stem = PostActivationUnit(shape.stem_conv, nnx.relu6, **shared)
         super().__init__([first, *blocks], form=form, rngs=rngs)
-        self.last = PostActivationUnit(last, nnx.relu6, **shared)
-        self.head = form.head(last.out_features, num_classes, rngs=rngs)
+        self.last = PostActivationUnit(shape.last_conv, nnx.relu6, **shared)
+        self.head = form.head(shape.last_features, num_classes, rngs=rngs)

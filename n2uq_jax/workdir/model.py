@@ -14,7 +14,6 @@ from flax import nnx
 from n2uq_jax import models
 from n2uq_jax.data import Dataset
 from n2uq_jax.data import load as load_data
-from n2uq_jax.models.resnet import SMALL_DEPTHS
 from n2uq_jax.workdir.checkpoints import read_checkpoint
 from n2uq_jax.workdir.config_json import read_workdir, without_sentinels
 from n2uq_jax.workdir.stages import is_integer_only
@@ -60,7 +59,7 @@ def make_model(config: Mapping[str, Any], dataset: Mapping[str, Any], stage: str
     model, x64 = config["model"], config["x64"]
     quantized, integer_only = config[stage]["quantized"], is_integer_only(config, stage)
     options: dict[str, Any] = {}
-    if model["name"] in SMALL_DEPTHS:
+    if "width" in models.options(model["name"]):
         options = {"width": model["width"], "stem_stride": model["stem_stride"]}
     channels = dataset["image_shape"][-1]
     if channels != 3:

@@ -50,7 +50,7 @@ def test_bit_widths_of_weights_and_activations_differ(name):
 
 
 @pytest.mark.parametrize(
-    ("method", "name"), [("lsq", "mobilenet_v2"), ("pact", "resnet8"), ("dorefa", "resnet8")]
+    ("method", "name"), [("lsq", "mobilenet_v2_small"), ("pact", "resnet8"), ("dorefa", "resnet8")]
 )
 def test_every_quantizer_of_a_network_is_of_its_method(method, name):
     model = abstract(name, w_bits=2, a_bits=3, method=method)
@@ -58,7 +58,7 @@ def test_every_quantizer_of_a_network_is_of_its_method(method, name):
     layers = [layer for _, layer in nnx.iter_modules(model) if isinstance(layer, QuantConv)]
     quantizers = [layer.input_quantizer for layer in layers if layer.a_bits]
     assert {layer.method for layer in layers} == {method}
-    if name == "mobilenet_v2":
+    if name == "mobilenet_v2_small":
         quantizers.append(model.last_activation)
     assert {type(quantizer) for quantizer in quantizers} == {kind}
 
@@ -93,7 +93,7 @@ def test_names_are_those_of_the_documentation():
     paper = {"resnet18", "resnet34", "resnet50", "mobilenet_v2"}
     small = {"resnet8", "resnet14", "resnet20", "resnet32", "resnet44", "resnet56"}
     theirs = {f"torchvision/{name}" for name in (*paper, "resnet101")}
-    assert set(models.names()) == paper | small | theirs
+    assert set(models.names()) == paper | small | {"mobilenet_v2_small"} | theirs
 
 
 def test_bad_arguments_are_named():
@@ -128,8 +128,20 @@ def test_sizes_below_one_are_refused(argument, value):
         models.create("resnet8", rngs=nnx.Rngs(0), **{argument: value})
 
 
-def test_width_and_stride_of_a_small_network():
-    model = abstract("resnet8", width=np.int64(4), stem_stride=2)
+@pytest.mark.parametrize(("name", "features"), [("resnet8", 16), ("mobilenet_v2_small", 64)])
+def test_width_and_stride_of_a_small_network(name, features):
+    model = abstract(name, width=np.int64(4), stem_stride=2)
     assert model.conv.kernel.shape == (3, 3, 3, 4)
     assert model.conv.strides == (2, 2)
-    assert model.head.kernel.shape == (16, 1000)
+    assert model.head.kernel.shape == (features, 1000)
+    assert output_shape(model, (1, 9, 12, 3)) == (1, 1000)
+
+
+def test_the_small_mobilenet_has_an_integer_only_form():
+    integer, paper = (
+        abstract("mobilenet_v2_small", w_bits=2, a_bits=2, width=4, integer_only=integer_only)
+        for integer_only in (True, False)
+    )
+    assert integer.shape == paper.shape
+    depthwise = integer.blocks[1].units[1].conv
+    assert (depthwise.feature_group_count, depthwise.w_bits) == (24, 2)

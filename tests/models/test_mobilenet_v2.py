@@ -6,12 +6,11 @@ from flax import nnx
 from n2uq_jax.models.forms import PostActivation
 from n2uq_jax.models.layers import ConvShape, Precision
 from n2uq_jax.models.mobilenet_v2 import (
-    LAST_CONV,
     InvertedResidual,
+    MobileNetShape,
     MobileNetV2,
-    block_shapes,
     inverted_block,
-    stem_conv,
+    mobilenet_shape,
 )
 from n2uq_jax.nn import PACT
 
@@ -26,17 +25,29 @@ def test_a_block_widens_convolves_each_channel_and_narrows():
     ]
 
 
-def test_blocks_fit_together():
-    shapes = block_shapes()
-    assert len(shapes) == 17
-    features = stem_conv().out_features
-    for shape in shapes:
-        for unit in shape:
+@pytest.mark.parametrize(
+    ("shape", "blocks", "last", "strides"),
+    [
+        (MobileNetShape(), 17, ConvShape(320, 1280, 1), 4),
+        (mobilenet_shape("mobilenet_v2_small", width=4), 5, ConvShape(16, 64, 1), 2),
+    ],
+)
+def test_blocks_fit_together(shape, blocks, last, strides):
+    assert len(shape.blocks) == blocks
+    features = shape.stem_conv.out_features
+    for block in shape.blocks:
+        for unit in block:
             assert unit.in_features == features
             features = unit.out_features
-    assert features == LAST_CONV.in_features == 320
-    strides = [unit.stride for shape in shapes for unit in shape if unit.stride > 1]
-    assert strides == [2, 2, 2, 2]
+    assert shape.last_conv == last
+    assert features == last.in_features
+    assert [u.stride for b in shape.blocks for u in b if u.stride > 1] == [2] * strides
+
+
+def test_the_first_convolution_of_the_small_network():
+    shape = mobilenet_shape("mobilenet_v2_small", in_features=1, width=4, stem_stride=2)
+    assert shape.stem_conv == ConvShape(1, 4, 3, 2)
+    assert mobilenet_shape("mobilenet_v2", in_features=1).stem_conv == ConvShape(1, 32, 3, 2)
 
 
 def test_the_input_is_added_where_the_shape_stays_and_nothing_follows():

@@ -14,11 +14,9 @@ from n2uq_jax.models.integer.blocks import (
 from n2uq_jax.models.integer.form import IntegerOnly
 from n2uq_jax.models.layers import conv
 from n2uq_jax.models.mobilenet_v2 import (
-    LAST_CONV,
     InvertedResidualNetwork,
-    block_shapes,
+    MobileNetShape,
     last_activation,
-    stem_conv,
 )
 from n2uq_jax.models.resnet import ResidualNetwork, ResNetShape
 from n2uq_jax.nn.integer import average_pool, max_pool, relu
@@ -77,8 +75,8 @@ class IntegerMobileNetV2(InvertedResidualNetwork):
     Its parameters are those of :class:`~n2uq_jax.models.mobilenet_v2.MobileNetV2`, one to one.
 
     Args:
+      shape: the convolutions.
       form: bit widths and pixels.
-      in_features: channels of the images.
       num_classes: number of logits.
       rngs: the key stream ``params``.
 
@@ -89,26 +87,21 @@ class IntegerMobileNetV2(InvertedResidualNetwork):
     image_dtype = jnp.uint8
 
     def __init__(
-        self,
-        *,
-        form: IntegerOnly,
-        in_features: int = 3,
-        num_classes: int = 1000,
-        rngs: nnx.Rngs,
+        self, shape: MobileNetShape, *, form: IntegerOnly, num_classes: int = 1000, rngs: nnx.Rngs
     ):
-        first, precision = stem_conv(in_features), form.precision
-        assert precision.a_bits is not None
-        self.form = form
-        self.pixels = form.pixels(in_features)
-        self.conv = form.stem_conv(first, rngs=rngs)
-        self.norm = form.norm(first.out_features, rngs=rngs)
+        precision = form.precision
+        self.shape, self.form = shape, form
+        self.pixels = form.pixels(shape.in_features)
+        self.conv = form.stem_conv(shape.stem_conv, rngs=rngs)
+        self.norm = form.norm(shape.stem_features, rngs=rngs)
         self.grid = form.grid()
-        super().__init__(block_shapes(), form=form, make_block=IntegerInvertedResidual, rngs=rngs)
+        super().__init__(shape.blocks, form=form, make_block=IntegerInvertedResidual, rngs=rngs)
         self.last_activation: Any = last_activation(precision)
-        self.last_conv: Any = conv(LAST_CONV, quantize_input=False, precision=precision, rngs=rngs)
-        self.last_norm = form.norm(LAST_CONV.out_features, rngs=rngs)
+        last: dict[str, Any] = {"quantize_input": False, "precision": precision, "rngs": rngs}
+        self.last_conv: Any = conv(shape.last_conv, **last)
+        self.last_norm = form.norm(shape.last_features, rngs=rngs)
         self.last_grid = form.grid()
-        self.head = form.head(LAST_CONV.out_features, num_classes, signed=False, rngs=rngs)
+        self.head = form.head(shape.last_features, num_classes, signed=False, rngs=rngs)
 
     def __call__(self, images: jax.Array) -> jax.Array:
         """Classifies.

@@ -41,3 +41,37 @@ def test_says_what_is_wrong(tmp_path):
         predict.read_image(str(tmp_path / "absent.png"), preprocessing)
     with pytest.raises(ValueError, match="does not say how to preprocess"):
         predict.read_image(str(tmp_path / "absent.png"), None)
+
+
+PREPROCESSING = {"resize": [8, 8], "channels": "grey", "mean": [0.2], "std": [0.5]}
+
+
+def seen(tmp_path, image):
+    path = tmp_path / "image.png"
+    image.save(path)
+    return predict.look(str(path), PREPROCESSING)
+
+
+def stroke(side=8, ink=255, paper=0):
+    pixels = np.full((side, side), paper, np.uint8)
+    pixels[:, side // 2] = ink
+    return Image.fromarray(pixels)
+
+
+def test_an_image_like_the_training_data_is_shown_as_the_network_sees_it(tmp_path):
+    found = seen(tmp_path, stroke())
+    assert found.warnings == ()
+    assert str(found) == "8x8 grey, mean 0.12, of 8x8 pixels"
+    assert found.thumbnail().splitlines() == ["        ██      "] * 8
+    assert len(found.thumbnail(rows=3).splitlines()) == 3
+
+
+def test_what_misleads_a_network_is_said(tmp_path):
+    assert "shrunk 25-fold" in seen(tmp_path, stroke(side=200)).warnings[0]
+    (inverted,) = seen(tmp_path, stroke(ink=0, paper=255)).warnings
+    assert "inverted, it seems: its mean is 0.88, that of the training images 0.20" in inverted
+    transparent = stroke().convert("RGBA")
+    transparent.putalpha(stroke())
+    assert "transparency was dropped" in seen(tmp_path, transparent).warnings[0]
+    opaque = stroke().convert("RGBA")
+    assert seen(tmp_path, opaque).warnings == ()

@@ -48,19 +48,29 @@ def run(arguments: argparse.Namespace) -> None:
     Args:
       arguments: the flags.
     """
+    from n2uq_jax.progress import PATIENCE, progress_bar
+
     options = {"data_dir": arguments.data_dir, "batch_size": arguments.batch_size}
     if arguments.artifact is not None:
         if arguments.stage or arguments.best:
             raise ValueError("--stage and --best go with --workdir: an artifact has one network.")
         from n2uq_jax.export.workdir import evaluate_artifact
 
-        metrics = evaluate_artifact(arguments.artifact, engine=arguments.engine, **options)
+        with progress_bar(after=PATIENCE) as progress:
+            metrics = evaluate_artifact(
+                arguments.artifact, engine=arguments.engine, progress=progress, **options
+            )
     else:
         if arguments.engine != "xla":
             raise ValueError("--engine goes with --artifact: a workdir's network runs in XLA.")
         from n2uq_jax.training.evaluation import evaluate_workdir
 
-        metrics = evaluate_workdir(
-            arguments.workdir, stage=arguments.stage, best=arguments.best, **options
-        )
+        with progress_bar(after=PATIENCE) as progress:
+            metrics = evaluate_workdir(
+                arguments.workdir,
+                stage=arguments.stage,
+                best=arguments.best,
+                progress=progress,
+                **options,
+            )
     print(json.dumps(metrics))

@@ -55,8 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
     Returns:
       1 if the program is not equal to the network, else 0.
     """
-    from n2uq_jax.export.progress import progress_bar
     from n2uq_jax.export.workdir import export_workdir
+    from n2uq_jax.progress import progress_bar
 
     with progress_bar() as progress:
         exported = export_workdir(

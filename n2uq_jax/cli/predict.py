@@ -5,6 +5,7 @@ n2uq predict --artifact digits --top 3 seven.png nine.png
 """
 
 import argparse
+import sys
 
 from n2uq_jax.cli.parser import Parser, add_artifact, add_engine, positive
 
@@ -36,10 +37,17 @@ def run(arguments: argparse.Namespace) -> None:
     Args:
       arguments: the flags.
     """
-    from n2uq_jax.predict import predict
+    from n2uq_jax.export.artifact.manifest import read_manifest
+    from n2uq_jax.predict import look, predict
 
     results = predict(arguments.artifact, arguments.image, arguments.top, arguments.engine)
+    preprocessing = read_manifest(arguments.artifact)["preprocessing"]
     for path, classes in zip(arguments.image, results, strict=True):
-        print(path)
+        seen = look(path, preprocessing)
+        print(f"{path}: seen as {seen}")
+        if sys.stdout.isatty():
+            print(seen.thumbnail())
+        for warning in seen.warnings:
+            print(f"n2uq: warning: {path}: {warning}", file=sys.stderr)
         for name, probability in classes:
             print(f"  {probability:6.1%}  {name}")

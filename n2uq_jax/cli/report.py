@@ -27,6 +27,8 @@ def run(arguments: argparse.Namespace) -> None:
     Args:
       arguments: the flags.
     """
+    from n2uq_jax.progress import PATIENCE, progress_bar
     from n2uq_jax.report.write import write_report
 
-    write_report(arguments.workdir, data_dir=arguments.data_dir)
+    with progress_bar(after=PATIENCE) as progress:
+        write_report(arguments.workdir, data_dir=arguments.data_dir, progress=progress)

@@ -75,8 +75,8 @@ def plan(model: nnx.Module, rules: Iterable[Rule]) -> Plan:
     """
     if not isinstance(model, nnx.Module):
         raise TypeError(
-            f"model must be an nnx.Module, got {type(model).__name__}; a Linen model is built with "
-            "the layers of n2uq_jax.nn.linen instead."
+            f"model must be an nnx.Module, got {type(model).__name__}; a Linen model is quantized "
+            "by n2uq_jax.conversion.linen.quantize."
         )
     if isinstance(rules, Iterable):
         rules = tuple(rules)  # a generator is read once

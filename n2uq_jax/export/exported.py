@@ -26,12 +26,12 @@ from n2uq_jax.export.formats import check_formats, write_format
 from n2uq_jax.export.formats.c.compile import CompilerError
 from n2uq_jax.export.program.build import build
 from n2uq_jax.export.program.program import IntegerProgram
-from n2uq_jax.export.progress import Progress, silent
 from n2uq_jax.export.proof.comparison import check_images
 from n2uq_jax.export.proof.native import NativeComparison, compare_native
 from n2uq_jax.export.proof.proof import Proof, prove_traced
 from n2uq_jax.export.trace.model import trace_model
 from n2uq_jax.export.trace.reference import Model
+from n2uq_jax.progress import Progress, counted, shown
 
 
 class NotEqual(ValueError):
@@ -62,10 +62,14 @@ class Exported:
         lines += [f"  kept in float: {k}: {why}" for k, why in self.program.unfolded.items()]
         if self.native is not None:
             lines.append(f"  C program: {self.native}")
-        lines.append(
-            f"{self.directory}: {size['artifact'] / 1e6:.2f} MB, "
-            f"{size['float32'] / size['artifact']:.1f} times smaller than the float32 parameters"
-        )
+        formats = ", ".join(f"{name} {_mb(of)}" for name, of in size["formats"].items())
+        lines.append(f"{self.directory}: {_mb(size['artifact'])}, of which {formats}")
+        if size["weights"]:
+            smaller = size["weights_float32"] / size["weights"]
+            lines.append(
+                f"  weights of quantized layers: {_mb(size['weights'])}, {smaller:.1f} times "
+                "smaller than in float32"
+            )
         return "\n".join(lines)
 
 
@@ -81,7 +85,7 @@ def export_model(
     source: dict[str, Any] | None = None,
     title: str | None = None,
     overwrite: bool = False,
-    progress: Progress = silent,
+    progress: Progress | None = None,
 ) -> Exported:
     """Exports a network built of this library's quantizers as an integer model.
 
@@ -97,7 +101,8 @@ def export_model(
       source: where the network comes from; JSON-able, goes to the manifest.
       title: of the page that the format html writes; None for one that says what images it takes.
       overwrite: replace an artifact that is there.
-      progress: told about each step.
+      progress: told about each step; None for a bar, in a terminal or a notebook, once the export
+        has taken three seconds.
 
     Returns:
       The program, the proof and the report; the artifact is complete on disk.
@@ -124,24 +129,29 @@ def export_model(
     data = "noise" if images is None else "given"
     images = _noise(traced.images(64)) if images is None else images
     check_images(traced, images)
-    program = build(traced, traced.constants(parameters), progress)
-    proof = prove_traced(program, traced, parameters, images, progress=progress)
-    if proof.tensors or any(edge.differing for edge in proof.edges):
-        raise NotEqual(f"nothing was written to {directory}: {proof}")
-    native = _compare_native(program, images, progress) if "c" in formats else None
-    packed, packings = pack_tensors(flatten(program))
-    files = {"weights.safetensors": serialise_tensors(packed)}
-    for i, name in enumerate(formats):
-        progress("Writing formats", i, len(formats))
-        files |= write_format(
-            program,
-            name,
-            title=title,
-            class_names=class_names,
-            preprocessing=preprocessing,
-            images=images if data == "given" else None,
-        )
-    progress("Writing formats", len(formats), len(formats))
+    with shown(progress) as progress:
+        program = build(traced, traced.constants(parameters), progress)
+        proof = prove_traced(program, traced, parameters, images, progress=progress)
+        if data == "noise":
+            proof = dataclasses.replace(proof, data=dataclasses.replace(proof.data, noise=True))
+        if proof.tensors or any(edge.differing for edge in proof.edges):
+            raise NotEqual(f"nothing was written to {directory}: {proof}")
+        native = _compare_native(program, images, progress) if "c" in formats else None
+        tensors = flatten(program)
+        packed, packings = pack_tensors(tensors)
+        files = {"weights.safetensors": serialise_tensors(packed)}
+        sizes: dict[str, int] = {}
+        for name in counted(formats, "Writing formats", len(formats), progress):
+            written = write_format(
+                program,
+                name,
+                title=title,
+                class_names=class_names,
+                preprocessing=preprocessing,
+                images=images if data == "given" else None,
+            )
+            sizes[name] = sum(map(len, written.values()))
+            files |= written
     report = {
         "verdict": proof.verdict,
         "integer-only": proof.integer_only,
@@ -153,6 +163,8 @@ def export_model(
         **({} if native is None else {"c": _native_report(native)}),
         "size": {
             "weights": sum(packed[name].nbytes for name in packings),
+            "weights_float32": sum(4 * tensors[name].size for name in packings),
+            "formats": sizes,
             "artifact": sum(len(content) for content in files.values()),
             "float32": sum(4 * int(np.prod(p.shape)) for p in traced.parameters.values()),
         },
@@ -172,6 +184,10 @@ def export_model(
     }
     write_artifact(directory, files, manifest, overwrite=overwrite)
     return Exported(directory, program, proof, report, native)
+
+
+def _mb(size: int) -> str:
+    return f"{size / 1e6:.2f} MB"
 
 
 def _compare_native(

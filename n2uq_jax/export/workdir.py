@@ -14,8 +14,8 @@ from n2uq_jax import data
 from n2uq_jax.export.artifact.artifact import load_artifact
 from n2uq_jax.export.artifact.folder import check_target
 from n2uq_jax.export.exported import Exported, export_model
-from n2uq_jax.export.progress import Progress, silent
 from n2uq_jax.export.proof.runtimes import compare_runtimes
+from n2uq_jax.progress import Progress, counted, silent
 from n2uq_jax.workdir.accuracy import classification_sums, evaluate
 from n2uq_jax.workdir.config_json import read_workdir
 from n2uq_jax.workdir.model import load, open_dataset
@@ -33,7 +33,7 @@ def export_workdir(
     stage: str | None = None,
     data_dir: str | None = None,
     overwrite: bool = False,
-    progress: Progress = silent,
+    progress: Progress | None = None,
     **options: Any,
 ) -> Exported:
     """Exports a trained network; the comparison runs on its evaluation images.
@@ -46,7 +46,7 @@ def export_workdir(
       stage: training stage; None for the last that has a checkpoint.
       data_dir: where the data are now; None for where they were in training.
       overwrite: replace an artifact that is there.
-      progress: told about each step.
+      progress: as in ``export_model``.
       **options: further arguments of ``export_model``.
 
     Returns:
@@ -99,9 +99,10 @@ def export_and_evaluate(workdir: str | os.PathLike[str], directory: str | os.Pat
     formats = ["stablehlo", *(["onnx"] if importlib.util.find_spec("onnx") else [])]
     exported = export_workdir(workdir, directory, formats=formats, overwrite=True)
     metrics = evaluate_artifact(directory)
+    hits = round(metrics["top1"] * metrics["images"])
     lines = [
         str(exported),
-        f"integer model: top-1 {metrics['top1']:.2%} of {metrics['images']:,} images",
+        f"integer model: top-1 {metrics['top1']:.2%}, {hits:,} of {metrics['images']:,} images",
     ]
     if exported.program.integer_only:
         config = read_workdir(workdir)["config"]
@@ -117,6 +118,7 @@ def evaluate_artifact(
     data_dir: str | None = None,
     batch_size: int | None = None,
     engine: str = "xla",
+    progress: Progress = silent,
 ) -> dict[str, float]:
     """Evaluates an integer model on the evaluation images of the data set it was trained for.
 
@@ -125,6 +127,7 @@ def evaluate_artifact(
       data_dir: where the data are now; None for where they were in training.
       batch_size: images at a time; None for 100.
       engine: ``"xla"`` or ``"c"``.
+      progress: told about each batch.
 
     Returns:
       ``loss``, ``top1``, ``top5`` and the number of ``images``.
@@ -144,7 +147,9 @@ def evaluate_artifact(
         logits = jnp.asarray(artifact(batch["image"]))
         return classification_sums(logits, batch["label"], batch["weight"])
 
-    return evaluate(sums, _batches(dataset, batch_size or 100, len(dataset.evaluation), dtype))
+    images, size = len(dataset.evaluation), batch_size or 100
+    batches = _batches(dataset, size, images, dtype)
+    return evaluate(sums, counted(batches, "Evaluating", -(-images // size), progress))
 
 
 def _batches(

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from n2uq_jax import data
+from n2uq_jax.progress import Progress, silent
 from n2uq_jax.report.curves import read_curves
 from n2uq_jax.report.figures import write_figures
 from n2uq_jax.report.size import model_bytes
@@ -24,6 +25,7 @@ def write_report(
     *,
     data_dir: str | None = None,
     console: Console | None = None,
+    progress: Progress = silent,
 ) -> list[Path]:
     """Prints a table of a run's stages and draws its pictures anew.
 
@@ -33,6 +35,7 @@ def write_report(
       workdir: what ``n2uq train`` wrote.
       data_dir: where the data are now, if they have moved.
       console: where the table goes; None for the terminal.
+      progress: told about each step.
 
     Returns:
       The pictures, in the workdir's ``figures/``.
@@ -45,7 +48,10 @@ def write_report(
     contents = read_workdir(workdir)
     console.print(stage_table(contents, workdir / "metrics.jsonl"))
     with precision(contents["config"]["x64"]):
+        progress("Reading the network", 0, 1)
         model = load(workdir)
+        progress("Reading the network", 1, 1)
+        progress("Drawing", 0, 1)
         try:
             pixels = getattr(model, "image_dtype", None) == jnp.uint8
             sample = _sample(contents, data_dir, pixels)
@@ -53,6 +59,7 @@ def write_report(
             console.print(f"The staircases have no histograms: {missing}")
             sample = None
         written = write_figures(model, workdir / "metrics.jsonl", sample, workdir / "figures")
+    progress("Drawing", 1, 1)
     for path in written:
         console.print(f"wrote {path}", soft_wrap=True)
     return written

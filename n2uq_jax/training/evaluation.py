@@ -8,6 +8,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from n2uq_jax import data
+from n2uq_jax.progress import Progress, counted, silent
 from n2uq_jax.training import sharding
 from n2uq_jax.training.state import GraphDefs, split_model
 from n2uq_jax.training.step import Pixels, make_eval_step, pixels_of
@@ -24,6 +25,7 @@ def make_evaluation(
     mesh: Mesh,
     *,
     num_workers: int = 0,
+    progress: Progress = silent,
 ) -> Callable[[nnx.State, nnx.State], dict[str, float]]:
     """Returns a function that evaluates parameters, on all devices of all processes.
 
@@ -34,6 +36,7 @@ def make_evaluation(
       batch_size: over all processes.
       mesh: the devices.
       num_workers: decoding processes.
+      progress: told about each batch.
 
     Returns:
       A function of parameters and batch statistics that are on the mesh; it returns ``loss``,
@@ -51,7 +54,8 @@ def make_evaluation(
             copy=sharding.is_on_host(mesh),
         )
         with data.Prefetch(batches, lambda batch: sharding.put_batch(mesh, batch)) as prefetch:
-            return evaluate(lambda batch: eval_step(params, batch_stats, batch), prefetch)
+            steps = counted(prefetch, "Evaluating", len(batches), progress)
+            return evaluate(lambda batch: eval_step(params, batch_stats, batch), steps)
 
     return evaluation
 
@@ -63,6 +67,7 @@ def evaluate_workdir(
     best: bool = False,
     data_dir: str | None = None,
     batch_size: int | None = None,
+    progress: Progress = silent,
 ) -> dict[str, float]:
     """Evaluates the trained network of a workdir on the data set it was trained for.
 
@@ -72,6 +77,7 @@ def evaluate_workdir(
       best: the checkpoint with the highest top-1 instead of the newest.
       data_dir: where the data are now; None for where they were in training.
       batch_size: None for that of the run.
+      progress: told about each batch.
 
     Returns:
       ``loss``, ``top1``, ``top5``, and the number of ``images``.
@@ -80,8 +86,10 @@ def evaluate_workdir(
       FileNotFoundError: if the workdir, a checkpoint or the data set is missing.
     """
     config = read_workdir(workdir)["config"]
+    progress("Reading the network", 0, 1)
     with precision(config["x64"]):
         model = load(workdir, stage=stage, best=best)
+        progress("Reading the network", 1, 1)
         dataset = open_dataset(config["data"], data_dir)
         mesh = sharding.make_mesh()
         size = batch_size or config["eval_batch_size"]
@@ -98,5 +106,6 @@ def evaluate_workdir(
             size,
             mesh,
             num_workers=config["data"]["num_workers"],
+            progress=progress,
         )
         return evaluation(params, batch_stats)

@@ -1,5 +1,6 @@
 """What a stage says of itself: its measurements and its progress bar."""
 
+import logging
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -16,9 +17,12 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from n2uq_jax.progress import PATIENCE
 from n2uq_jax.training.diagnostics import changed_share, make_diagnostics, make_weight_codes
 from n2uq_jax.training.profile import StepProfile
 from n2uq_jax.training.state import GraphDefs, TrainState
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from n2uq_jax.training.stage import Stage
@@ -62,6 +66,20 @@ class StageLog:
         writer = self._stage.writer
         steps = None if writer is None else self._stage.config.profile_steps
         return StepProfile(steps, None if writer is None else writer.board)
+
+    def compiling(self) -> None:
+        """Says what the first step is about to do."""
+        self._stage.progress.update(self._task, status="compiling the training step")
+
+    def compiled(self) -> None:
+        """Says how long the first step took, and leaves it out of the reported speed."""
+        seconds = time.perf_counter() - self._started
+        self._stage.progress.update(self._task, status=f"compiled in {seconds:.0f} s")
+        if seconds > PATIENCE and self._stage.writer is not None:
+            logger.info(
+                "stage %s: the first step took %.0f s to compile", self._stage.name, seconds
+            )
+        self.restart_clock()
 
     def restart_clock(self) -> None:
         """Leaves out of the reported speed what came before."""

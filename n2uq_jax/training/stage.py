@@ -128,6 +128,7 @@ def train_stage(stage: Stage, model: nnx.Module, teacher: nnx.Module | None) -> 
     if teacher is not None:
         teacher_state = jax.device_put(nnx.state(teacher), sharding.replicated(stage.mesh))
     log = StageLog(stage, graphdefs, schedule)
+    log.compiling()
     profile = log.profile()
     save_every = config.checkpoint_every or stage.steps_per_epoch
     eval_every = max(1, round(config.eval_every * stage.steps_per_epoch))
@@ -143,7 +144,7 @@ def train_stage(stage: Stage, model: nnx.Module, teacher: nnx.Module | None) -> 
             log.add(step, measured, waited)
             if step == start + 1:  # compilation is no part of the speed that is reported
                 jax.block_until_ready(measured)
-                log.restart_clock()
+                log.compiled()
 
             evaluating = last or step % eval_every == 0
             preempted = stage.preemption.reached()

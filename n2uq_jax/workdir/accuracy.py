@@ -87,6 +87,7 @@ def evaluate(
     """
     found = [sums(batch) for batch in batches]  # on the device: nothing waits for a batch
     totals = {name: np.sum([s[name] for s in jax.device_get(found)], axis=0) for name in found[0]}
-    count = totals.pop("count")
-    averages = {name: float(total / count) for name, total in totals.items()}
-    return {**averages, "images": int(count)}
+    count = int(totals.pop("count"))
+    # Hits are whole numbers: what is equal shows the same to the last digit.
+    hits = {name: int(totals[name]) / count for name in ("top1", "top5")}
+    return {"loss": float(totals["loss"] / count), **hits, "images": count}

@@ -7,7 +7,7 @@ import pytest
 from flax import linen, nnx
 
 import n2uq_jax as n2uq
-from n2uq_jax.conversion.linen import calibrate, take_over
+from n2uq_jax.conversion.linen import calibrate, quantize, take_over
 from n2uq_jax.nn.linen import Conv, Dense
 from tests.conversion.models import ResNet, images
 
@@ -48,6 +48,68 @@ def test_thresholds_equal_those_of_nnx():
     for name, value in result["input_quantizer"].items():
         np.testing.assert_array_equal(value, getattr(other.input_quantizer, name)[...])
     assert variables["params"]["input_quantizer"]["in_scale"] == 1
+
+
+class HardCoded(linen.Module):
+    """A model that takes no layers as arguments, and is nested."""
+
+    features: int = 3
+
+    @linen.compact
+    def __call__(self, x, train=False):
+        return linen.Dense(2, name="head")(Hidden(self.features)(linen.Dense(4, name="stem")(x)))
+
+
+class Hidden(linen.Module):
+    features: int
+    layer: type = linen.Dense
+
+    @linen.compact
+    def __call__(self, x):
+        return linen.relu(self.layer(self.features, name="dense")(linen.relu(x)))
+
+
+def test_hard_coded_layers_are_quantized_where_they_are_called():
+    x = jax.random.normal(jax.random.key(0), (16, 5))
+    model = HardCoded(features=6)
+    rules = [n2uq.Rule("stem|head"), n2uq.Rule(".*", w_bits=3, a_bits=2)]
+    quantized = quantize(model, rules)
+    assert isinstance(quantized, HardCoded)
+    assert quantized.features == 6
+    trained = model.init(jax.random.key(1), x)
+    variables = take_over(quantized.init(jax.random.key(2), x), trained)
+    assert variables["params"]["Hidden_0"]["dense"].keys() == {"kernel", "bias", "input_quantizer"}
+    assert variables["params"]["head"].keys() == {"kernel", "bias"}
+    result = calibrate(quantized, variables, [x])
+    # What a model gives that is built with the layer in its place, on the same parameters.
+    layer = functools.partial(Dense, w_bits=3, a_bits=2)
+    params = result["params"]
+    stem = linen.Dense(4).apply({"params": params["stem"]}, x)
+    hidden = Hidden(6, layer).apply({"params": params["Hidden_0"]}, stem)
+    expected = linen.Dense(2).apply({"params": params["head"]}, hidden)
+    np.testing.assert_array_equal(quantized.apply(result, x), expected)
+    assert not np.array_equal(model.apply(trained, x), expected)
+
+
+def test_rules_that_cannot_be_followed_are_refused():
+    x = jnp.ones((1, 5))
+    with pytest.raises(
+        ValueError, match=r"'tail' matches no .* there are: stem, Hidden_0/dense, h"
+    ):
+        quantize(HardCoded(), [n2uq.Rule("tail", w_bits=2)]).init(jax.random.key(0), x)
+    with pytest.raises(ValueError, match="have N2UQ alone, got method='lsq'"):
+        quantize(HardCoded(), [n2uq.Rule("stem", w_bits=2, a_bits=2, method="lsq")])
+    with pytest.raises(TypeError, match="module must be a Linen module, got int"):
+        quantize(3, [])
+    with pytest.raises(TypeError, match="rules must be a sequence"):
+        quantize(HardCoded(), ["stem"])
+
+
+@pytest.mark.parametrize("nothing", [{}, {"params": {}}])
+def test_there_must_be_something_to_take_over(nothing):
+    variables = Dense(4, w_bits=3, a_bits=2).init(jax.random.key(0), jnp.ones((1, 3)))
+    with pytest.raises(ValueError, match="nothing to take over"):
+        take_over(variables, nothing)
 
 
 @pytest.mark.slow

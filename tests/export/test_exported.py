@@ -30,8 +30,12 @@ def test_report_says_what_was_proven(exported):
     weights = sum(v.size for k, v in result.program.tensors.items() if k.endswith("/weight"))
     assert report["size"]["weights"] == weights / 4
     assert report["size"]["float32"] > 4 * weights
+    assert report["size"]["weights_float32"] == 4 * weights
     assert report["size"]["artifact"] < report["size"]["float32"]
+    assert 0 < sum(report["size"]["formats"].values()) < report["size"]["artifact"]
     text = str(result)
+    assert "16.0 times smaller than in float32" in text
+    assert "on 70 images: " in text
     assert "EQUAL to the network" in text
     assert "kept in float: stages/0/0/units/0/conv/input_quantizer: reads the images" in text
     steps = {what for what, _, _ in seen}
@@ -122,6 +126,13 @@ def test_integer_network_is_reported_as_such(tmp_path):
     np.testing.assert_array_equal(loaded(pixels(20)), expected, strict=True)
     with pytest.raises(ValueError, match="images must be uint8"):
         loaded(pixels(2).astype(np.float32))
+
+
+def test_noise_is_called_noise(tmp_path):
+    given = (network, parameters())
+    result = export_model(given, tmp_path / "a", image_shape=SHAPE)
+    assert result.report["data"] == "noise"
+    assert "on 64 images of noise: " in str(result)
 
 
 @pytest.mark.slow

@@ -54,6 +54,19 @@ def test_a_line_has_the_means_since_the_last_one(stage):
     assert stage.progress.tasks[0].completed == 3
 
 
+def test_compilation_is_told_with_its_time(stage, caplog, monkeypatch):
+    caplog.set_level("INFO")
+    log = StageLog(stage, None, schedule=lambda step: 0.1)
+    log.compiling()
+    assert stage.progress.tasks[0].fields["status"] == "compiling the training step"
+    log.compiled()
+    assert stage.progress.tasks[0].fields["status"] == "compiled in 0 s"
+    assert caplog.text == ""
+    monkeypatch.setattr("n2uq_jax.training.log.PATIENCE", -1.0)
+    log.compiled()
+    assert "stage float: the first step took 0 s to compile" in caplog.text
+
+
 def test_nothing_new_writes_nothing(stage):
     StageLog(stage, None, schedule=lambda step: 0.1).write(1, None, None)
     assert stage.writer == []

@@ -17,6 +17,7 @@ from n2uq_jax.nn.lazy import parameter_paths, reject_new_parameters
 from n2uq_jax.nn.methods import InputQuantizer
 from n2uq_jax.nn.windowed import WindowedLayer
 from n2uq_jax.paths import path_name
+from n2uq_jax.progress import Progress, shown
 from n2uq_jax.quantizers import QArray
 
 
@@ -26,6 +27,7 @@ def calibrate(
     *,
     forward: Forward = call_model,
     batch_norm: bool = True,
+    progress: Progress | None = None,
 ) -> dict[str, Calibrated]:
     r"""Sets thresholds and scales from data, in place, so that a converted network starts usable.
 
@@ -55,6 +57,8 @@ def calibrate(
         concatenated, so the memory is that of one run on all of them.
       forward: how to run the model, if not as ``model(x)``.
       batch_norm: re-estimate BatchNorm's running statistics too, if there is any.
+      progress: told about each quantizer; None for a bar, in a terminal or a notebook, once it has
+        taken three seconds.
 
     Returns:
       What was chosen for each quantizer that was run, by path. The others keep their parameters.
@@ -91,9 +95,10 @@ def calibrate(
         use_running_average=not has_norm,
         raise_if_not_found=False,
     )
-    calibration = _Calibration(scratch, normalized=has_norm)
-    with naming_the_batch(x):
+    with shown(progress) as told, naming_the_batch(x):
+        calibration = _Calibration(scratch, normalized=has_norm, progress=told)
         forward(scratch, x)
+        told("Calibrating", len(calibration.chosen), len(calibration.chosen))
     reject_new_parameters(scratch, parameter_paths(model))
     if not calibration.chosen:
         raise ValueError("no ActivationQuantizer was run: pass forward to say how to run model.")
@@ -184,8 +189,9 @@ _WATCHED = {
 class _Calibration:
     """Fits the quantizers of a copy of a model, and remembers what it chose."""
 
-    def __init__(self, model: nnx.Module, *, normalized: bool):
+    def __init__(self, model: nnx.Module, *, normalized: bool, progress: Progress):
         self.normalized = normalized
+        self._progress, self._total = progress, len(_calibrated(model))
         self.chosen: dict[str, Calibrated] = {}
         self.samples: dict[str, jax.Array] = {}
         self.layers: dict[int, Any] = {}
@@ -208,6 +214,7 @@ class _Calibration:
     ) -> tuple[jax.Array, tuple[bool, ...]]:
         """Returns samples of all calls of a quantizer, and the signs that it may have."""
         path, samples = quantizer.path, sample(x)
+        self._progress("Calibrating", len(self.chosen), self._total)
         if isinstance(x, jax.core.Tracer):
             return samples, _sign_in_transformation(path, signed)
         if path in self.samples:

@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 
 from n2uq_jax.export.program.program import IntegerProgram
-from n2uq_jax.export.progress import Progress, silent
 from n2uq_jax.export.thresholds.chain import compile_chain
 from n2uq_jax.export.thresholds.folding import CannotFold, fold
 from n2uq_jax.export.thresholds.thresholds import Thresholds
 from n2uq_jax.export.trace.constants import Constants
 from n2uq_jax.export.trace.model import TracedModel, trace_model
 from n2uq_jax.export.trace.reference import Model
+from n2uq_jax.progress import Progress, silent
 
 
 def build_program(

@@ -10,11 +10,11 @@ import jax
 import numpy as np
 
 from n2uq_jax.export.program.program import IntegerProgram
-from n2uq_jax.export.progress import Progress, silent
 from n2uq_jax.export.trace.graph import Value, evaluate
 from n2uq_jax.export.trace.model import TracedModel
 from n2uq_jax.export.trace.network import TracedNetwork
 from n2uq_jax.export.trace.reference import Parameters
+from n2uq_jax.progress import Progress, silent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +45,7 @@ class DataComparison:
         reference does.
       plain_flips: codes that differ between that reference and the network's plain jitted
         evaluation; 0 where ``shared`` is 0, since both are the same then.
+      noise: whether the images were noise, on which networks do not show what they can.
     """
 
     images: int
@@ -53,6 +54,7 @@ class DataComparison:
     differing_top1: int
     shared: int
     plain_flips: int
+    noise: bool = False
 
     @property
     def differing(self) -> int:

@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from n2uq_jax.export.progress import Progress, silent
 from n2uq_jax.export.thresholds.chain import Chain, compile_chain
 from n2uq_jax.export.thresholds.folding import MAX_ENUMERATED
 from n2uq_jax.export.thresholds.thresholds import Thresholds
 from n2uq_jax.export.trace.constants import Constants
 from n2uq_jax.export.trace.network import TracedNetwork
+from n2uq_jax.progress import Progress, silent
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,8 +9,8 @@ from n2uq_jax.export.formats.c.engine import NativeProgram
 from n2uq_jax.export.formats.c.generate import generate
 from n2uq_jax.export.formats.c.lowering import lower
 from n2uq_jax.export.program.program import IntegerProgram
-from n2uq_jax.export.progress import Progress, silent
 from n2uq_jax.export.proof.comparison import full_batch
+from n2uq_jax.progress import Progress, silent
 
 
 @dataclasses.dataclass(frozen=True)

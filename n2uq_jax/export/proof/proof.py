@@ -9,11 +9,11 @@ import jax
 import numpy as np
 
 from n2uq_jax.export.program.program import IntegerProgram
-from n2uq_jax.export.progress import Progress, silent
 from n2uq_jax.export.proof.comparison import DataComparison, check_images, compare
 from n2uq_jax.export.proof.edges import EdgeProof, prove_edges
 from n2uq_jax.export.trace.model import TracedModel, trace_model
 from n2uq_jax.export.trace.reference import Model, Parameters
+from n2uq_jax.progress import Progress, silent
 
 _IN_WORDS = {
     "equal": "EQUAL to the network",
@@ -85,8 +85,8 @@ class Proof:
             f"  thresholds: {len(self.edges)} layers, {self.values:,} accumulators compared, "
             f"{wrong:,} codes differ ({channels})",
             f"  weights and parameters: {len(self.tensors)} differ",
-            f"  on {data.images:,} images: {data.differing:,} of {codes:,} codes differ, "
-            f"{data.differing_top1} top-1, largest logit difference "
+            f"  on {data.images:,} images{' of noise' * data.noise}: {data.differing:,} of "
+            f"{codes:,} codes differ, {data.differing_top1} top-1, largest logit difference "
             f"{data.largest_logit_difference:g}",
         ]
         if data.shared:

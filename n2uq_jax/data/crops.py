@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from n2uq_jax.data.dataset import Interpolation
 from n2uq_jax.data.decode import decode_rgb, decode_rgb_fast, image_size
 
 # An image is too small to share between cores, and the worker processes already use them all.
@@ -63,10 +64,13 @@ class RandomResizedCrop:
     Args:
       size: side of the result in pixels.
       flip: whether half of the images are mirrored left to right.
+      interpolation: ``"opencv"``, as above; or ``"pillow"``, bilinear and antialiased on the whole
+        decoded image, as torchvision does and the authors did: to the pixel, and slower.
     """
 
     size: int
     flip: bool = True
+    interpolation: Interpolation = "opencv"
 
     def __call__(self, data: np.ndarray | bytes, rng: np.random.Generator) -> np.ndarray:
         """A random crop of the image file `data`: uint8 [size, size, 3]."""
@@ -74,16 +78,24 @@ class RandomResizedCrop:
         height, width = image_size(data)
         top, left, box_height, box_width = sample_crop(height, width, rng)
         mirrored = rng.random() < 0.5
+        draw = self._with_pillow if self.interpolation == "pillow" else self._with_opencv
+        result = draw(data, top, left, box_height, box_width)
+        return cv2.flip(result, 1) if self.flip and mirrored else result
+
+    def _with_pillow(self, data: bytes, top: int, left: int, height: int, width: int) -> np.ndarray:
+        box = Image.fromarray(decode_rgb(data)).crop((left, top, left + width, top + height))
+        return np.asarray(box.resize((self.size, self.size), Image.Resampling.BILINEAR))
+
+    def _with_opencv(self, data: bytes, top: int, left: int, height: int, width: int) -> np.ndarray:
         image, scale = decode_rgb_fast(
             data,
-            rows=top + box_height,
-            min_scale=max(self.size / box_height, self.size / box_width),
+            rows=top + height,
+            min_scale=max(self.size / height, self.size / width),
         )
-        box = image[_span(top, box_height, scale), _span(left, box_width, scale)]
+        box = image[_span(top, height, scale), _span(left, width, scale)]
         averaging = max(box.shape[:2]) > 2 * self.size
         interpolation = cv2.INTER_AREA if averaging else cv2.INTER_LINEAR
-        result = cv2.resize(box, (self.size, self.size), interpolation=interpolation)
-        return cv2.flip(result, 1) if self.flip and mirrored else result
+        return cv2.resize(box, (self.size, self.size), interpolation=interpolation)
 
 
 @dataclasses.dataclass(frozen=True)

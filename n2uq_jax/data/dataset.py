@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Protocol, TypedDict
+from typing import Any, Literal, Protocol, TypedDict
 
 import numpy as np
+
+Interpolation = Literal["opencv", "pillow"]
+"""What resizes the random crops that are trained on: see `n2uq_jax.data.crops`."""
 
 
 class CorruptRecordError(ValueError):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
 from n2uq_jax.data.augment import PadAndCrop, Resize
-from n2uq_jax.data.dataset import ArraySource, Dataset, pixel_statistics
+from n2uq_jax.data.dataset import ArraySource, Dataset, Interpolation, pixel_statistics
 
 
 def load(
@@ -18,6 +19,7 @@ def load(
     *,
     crop_padding: int | None = None,
     flip: bool | None = None,
+    interpolation: Interpolation = "opencv",
 ) -> Dataset:
     """Opens a data set.
 
@@ -31,6 +33,8 @@ def load(
       crop_padding: largest random shift in training, in pixels. None: 1 for digits, 2 for IDX.
         TFDS data sets use the random resized crop instead, and take none.
       flip: whether training mirrors half of the images. None: yes for TFDS, otherwise no.
+      interpolation: what resizes TFDS's random crops: "opencv", fast; or "pillow", torchvision's
+        pixels, which the authors trained on.
 
     Returns:
       The data set; reading a split costs nothing yet where it does not fit in memory.
@@ -43,6 +47,12 @@ def load(
         raise ValueError(f"image_size: {image_size}, expected at least 1")
     if crop_padding is not None and crop_padding < 0:
         raise ValueError(f"crop_padding: {crop_padding}, expected at least 0")
+    if interpolation not in get_args(Interpolation):
+        raise ValueError(
+            f"interpolation: {interpolation!r}, expected {' or '.join(get_args(Interpolation))}"
+        )
+    if interpolation != "opencv" and name in ("digits", "idx"):
+        raise ValueError(f"interpolation: {interpolation}, but {name!r} takes no resized crops")
     if name == "digits":
         from n2uq_jax.data.digits import read_digits
 
@@ -63,7 +73,7 @@ def load(
         raise ValueError(f"crop_padding: {crop_padding}, but {name!r} uses a random resized crop")
     from n2uq_jax.data.tfds import load_tfds
 
-    return load_tfds(name, data_dir, image_size or 224, flip is not False)
+    return load_tfds(name, data_dir, image_size or 224, flip is not False, interpolation)
 
 
 def _in_memory(

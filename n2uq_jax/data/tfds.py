@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 from n2uq_jax.data.crops import RandomResizedCrop, ResizeCenterCrop
-from n2uq_jax.data.dataset import CorruptRecordError, Dataset, Record, Source
+from n2uq_jax.data.dataset import CorruptRecordError, Dataset, Interpolation, Record, Source
 from n2uq_jax.data.prepare import prepare_command
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -43,7 +43,11 @@ class TfdsSource:
 
 
 def load_tfds(
-    name: str, data_dir: str | os.PathLike[str] | None, image_size: int, flip: bool
+    name: str,
+    data_dir: str | os.PathLike[str] | None,
+    image_size: int,
+    flip: bool,
+    interpolation: Interpolation = "opencv",
 ) -> Dataset:
     """Opens a prepared TFDS data set.
 
@@ -56,6 +60,7 @@ def load_tfds(
       data_dir: the directory that holds the folder `name`; None: TFDS's default.
       image_size: side of the images in a batch, in pixels.
       flip: whether training mirrors half of the images.
+      interpolation: what resizes training crops.
 
     Returns:
       The data set.
@@ -95,7 +100,14 @@ def load_tfds(
         ) from error
     label = features["label"]
     return as_dataset(
-        name, train, evaluation, label.num_classes, image_size, flip, tuple(label.names)
+        name,
+        train,
+        evaluation,
+        label.num_classes,
+        image_size,
+        flip,
+        tuple(label.names),
+        interpolation,
     )
 
 
@@ -107,6 +119,7 @@ def as_dataset(
     image_size: int,
     flip: bool,
     class_names: tuple[str, ...] | None = None,
+    interpolation: Interpolation = "opencv",
 ) -> Dataset:
     """Joins two splits of images with ImageNet's crops and pixel statistics.
 
@@ -118,6 +131,7 @@ def as_dataset(
       image_size: side of the images in a batch, in pixels.
       flip: whether training mirrors half of the images.
       class_names: one a class, if they are known.
+      interpolation: what resizes training crops.
 
     Returns:
       The data set.
@@ -131,7 +145,7 @@ def as_dataset(
         image_shape=(image_size, image_size, 3),
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
-        train_transform=RandomResizedCrop(image_size, flip),
+        train_transform=RandomResizedCrop(image_size, flip, interpolation),
         eval_transform=ResizeCenterCrop(resize, image_size),
         preprocessing={
             "resize_shorter_side": resize,

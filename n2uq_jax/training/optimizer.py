@@ -7,8 +7,12 @@ import optax
 from ml_collections import ConfigDict
 
 from n2uq_jax.nn import optimizer_labels
+from n2uq_jax.paths import path_name
 
 SCHEDULES = ("linear", "linear_per_epoch", "cosine", "constant")
+
+SLOW_GROUPS = ("all", "authors")
+"""Which quantizer parameters have a learning rate of their own; see :func:`slow_group_labels`."""
 
 
 def learning_rate_schedule(
@@ -62,7 +66,7 @@ def make_optimizer(
     """Returns Adam(0.9, 0.999) with the quantizers' parameters in a group of their own.
 
     Args:
-      stage: with ``quantizer_lr_factor`` and ``weight_decay``.
+      stage: with ``quantizer_lr_factor``, ``slow_group`` and ``weight_decay``.
       schedule: learning rate of the other parameters.
       params: the parameters, for their names and ranks.
 
@@ -73,10 +77,39 @@ def make_optimizer(
       Liu et al., CVPR 2022, Section 4.1, and the authors' script.
     """
     kernels = jax.tree.map(lambda p: p.ndim > 1, params)
-    labels = optimizer_labels(params)
+    labels = slow_group_labels(params, stage.slow_group)
     if stage.weight_decay:
         default = optax.adamw(schedule, weight_decay=stage.weight_decay, mask=kernels)
     else:
         default = optax.adam(schedule)
     slower = optax.adam(lambda step: stage.quantizer_lr_factor * schedule(step))
     return optax.partition({"default": default, "quantizer": slower}, labels)
+
+
+def slow_group_labels(params: Any, group: str) -> Any:
+    """Labels the parameters that have the quantizers' learning rate.
+
+    Args:
+      params: the parameters of a network of :func:`n2uq_jax.models.create`.
+      group: ``"all"``: every parameter of a quantizer. ``"authors"``: what the names in the
+        authors' script match; they miss the intervals of shortcuts and of the third convolution of
+        a ResNet's bottleneck, and PACT's clip, which learn as fast as the weights do.
+
+    Returns:
+      The same structure with ``"quantizer"`` or ``"default"`` in place of every array.
+
+    Reference:
+      github.com/liuzechun/Nonuniform-to-Uniform-Quantization, resnet/train.py and
+      mobilenetv2/train.py.
+    """
+    labels = optimizer_labels(params)
+    if group == "all":
+        return labels
+
+    def relabel(path: Any, label: str) -> str:
+        name = path_name(path)
+        in_bottleneck = name.startswith("stages/") and "/units/2/" in name
+        missed = "intervals" in name and ("/shortcut/" in name or in_bottleneck)
+        return "default" if missed or "clip" in name else label
+
+    return jax.tree_util.tree_map_with_path(relabel, labels)

@@ -3,6 +3,7 @@
 from typing import get_args
 
 from n2uq_jax import models
+from n2uq_jax.data.dataset import Interpolation
 from n2uq_jax.models.create import TORCHVISION
 from n2uq_jax.nn import Method
 from n2uq_jax.tables import format_table
@@ -16,7 +17,7 @@ from n2uq_jax.training.fields import (
     Steps,
     Text,
 )
-from n2uq_jax.training.optimizer import SCHEDULES
+from n2uq_jax.training.optimizer import SCHEDULES, SLOW_GROUPS
 
 DTYPES = ("float32", "bfloat16")
 NETWORKS = tuple(name for name in models.names() if not name.startswith(TORCHVISION))
@@ -70,6 +71,12 @@ DATA = (
     Field("data.image_size", Integer(1), None, "pixels a side; None: the data set's own", True),
     Field("data.crop_padding", Integer(0), None, "of random shift; None: the data set's own", True),
     Field("data.flip", Flag(), False, "mirror half of the training images"),
+    Field(
+        "data.interpolation",
+        Choice(get_args(Interpolation)),
+        "opencv",
+        "of TFDS's random crops; pillow gives torchvision's pixels, as the authors had them",
+    ),
     Field("data.num_workers", Integer(0), 0, "decoding processes beside each training process"),
     Field("data.prefetch", Integer(1), 2, "batches on their way to the devices"),
     Field("data.max_bad_records", Integer(0), 100, "unreadable images; more of them end the run"),
@@ -85,6 +92,12 @@ STAGE = (
     Field("epochs", Number(), 30.0, "passes over the training images"),
     Field("learning_rate", Number(), 2.5e-3, "at its peak"),
     Field("quantizer_lr_factor", Number(), 0.1, "of quantizers, relative to the others"),
+    Field(
+        "slow_group",
+        Choice(SLOW_GROUPS),
+        "all",
+        "which quantizer parameters that is; authors: those that their script's names match",
+    ),
     Field("schedule", Choice(SCHEDULES), "linear", "how the learning rate falls"),
     Field("warmup_epochs", Number(), 0.0, "in which the learning rate rises"),
     Field("calibrate", Flag(), False, "set quantizers from images first, if init brings none"),

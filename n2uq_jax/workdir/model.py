@@ -41,6 +41,7 @@ def open_dataset(settings: dict[str, Any], data_dir: str | None = None) -> Datas
         image_size=settings["image_size"],
         crop_padding=settings["crop_padding"],
         flip=settings["flip"],
+        interpolation=settings.get("interpolation", "opencv"),  # which older runs did not write
     )
 
 

@@ -82,6 +82,19 @@ def test_random_crop_shows_the_box_it_drew(original):
         assert moved_by_a_pixel > 2 * difference
 
 
+@pytest.mark.parametrize("original", [(500, 375), (60, 33)])
+def test_pillows_interpolation_is_torchvisions_to_the_pixel(original):
+    content = encode(random_image(1, original))
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        top, left, height, width = sample_crop(original[1], original[0], rng)
+        mirrored = rng.random() < 0.5
+        box = decode_rgb(content)[top : top + height, left : left + width]
+        expected = np.asarray(Image.fromarray(box).resize((48, 48), Image.Resampling.BILINEAR))
+        result = RandomResizedCrop(48, interpolation="pillow")(content, np.random.default_rng(seed))
+        np.testing.assert_array_equal(result, expected[:, ::-1] if mirrored else expected)
+
+
 def test_no_flip():
     content = encode(random_image(2))
     for seed in range(4):

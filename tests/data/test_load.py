@@ -46,6 +46,8 @@ def test_idx_and_its_options(tmp_path):
         ("digits", {"image_size": 0}, "image_size: 0"),
         ("digits", {"crop_padding": -1}, "crop_padding: -1"),
         ("digits", {"crop_padding": 8}, "crop_padding: 8, expected less than the 8 pixels"),
+        ("digits", {"interpolation": "pillow"}, "interpolation: pillow, but 'digits' takes no"),
+        ("digits", {"interpolation": "cubic"}, "interpolation: 'cubic', expected opencv or pillow"),
         ("imagenet2012", {"crop_padding": 4}, "crop_padding: 4, but 'imagenet2012'"),
     ],
 )

@@ -5,9 +5,14 @@ import pytest
 from flax import nnx
 
 import n2uq_jax as n2uq
+from n2uq_jax.models.resnet import ResNet, ResNetShape
 from n2uq_jax.paths import by_path
 from n2uq_jax.training.config import stage_config
-from n2uq_jax.training.optimizer import learning_rate_schedule, make_optimizer
+from n2uq_jax.training.optimizer import (
+    learning_rate_schedule,
+    make_optimizer,
+    slow_group_labels,
+)
 
 
 def rates(steps_per_epoch=10, epochs=4, **changes):
@@ -77,6 +82,24 @@ def test_quantizer_parameters_move_at_a_tenth(params):
         quantizers += slow
         np.testing.assert_allclose(update, -1e-3 if slow else -1e-2, rtol=1e-4, err_msg=name)
     assert quantizers == 8 * 4
+
+
+def test_the_authors_script_misses_some_intervals_and_the_clip():
+    shape = ResNetShape("bottleneck", (1,), (4,), stem="small")
+    bits = {"w_bits": 2, "a_bits": 2, "num_classes": 3}
+    mobile = {"name": "mobilenet_v2_small", "width": 4, **bits}
+    for build, missed in (
+        (lambda: ResNet(shape, **bits, rngs=nnx.Rngs(0)), {"units/2/conv", "shortcut/conv"}),
+        (lambda: n2uq.models.create(**mobile, rngs=nnx.Rngs(0)), {"last_activation"}),
+    ):
+        params = nnx.state(nnx.eval_shape(build), nnx.Param)
+        every, authors = (by_path(slow_group_labels(params, g)) for g in ("all", "authors"))
+        names = {name for name in every if every[name] != authors[name]}
+        assert {name.endswith(("/intervals", "/clip")) for name in names} == {True}
+        assert {m for m in missed if any(m in name for name in names)} == missed
+        assert len(names) == len(missed)
+        assert {authors[name] for name in names} == {"default"}
+        assert every == by_path(n2uq.optimizer_labels(params))
 
 
 def test_weight_decay_takes_kernels_alone(params):

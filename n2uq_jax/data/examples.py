@@ -8,12 +8,37 @@ main process can count for all of them.
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from n2uq_jax.data.dataset import CorruptRecordError, Record, Source
+
+
+class _Draws(threading.local):
+    """The random numbers of an example: a thread's one generator, set to where they begin.
+
+    Philox enciphers a counter, so any place of its sequence is as near as the first. To make a
+    generator anew would take longer than to augment a small image.
+    """
+
+    def __init__(self) -> None:
+        self.generator = np.random.Generator(np.random.Philox(0))
+        self.state: Any = self.generator.bit_generator.state
+
+    def start(self, seed: int, epoch: int, index: int) -> np.random.Generator:
+        """Returns the generator for an example; it is good until the next one starts."""
+        self.state["state"] = {
+            "counter": np.array([0, index, epoch, 0], np.uint64),
+            "key": np.array([seed, 0], np.uint64),
+        }
+        self.generator.bit_generator.state = self.state
+        return self.generator
+
+
+_draws = _Draws()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,10 +57,9 @@ class TrainExample:
         bad_records: list[str] = []
         for candidate in range(index, index + min(length, self.max_bad_records + 1)):
             chosen = candidate % length
-            rng = np.random.default_rng((self.seed, epoch, chosen))
             try:
                 record = self.source[chosen]
-                image = _apply(self.transform, record, rng)
+                image = _apply(self.transform, record, _draws.start(self.seed, epoch, chosen))
             except CorruptRecordError as error:
                 bad_records.append(str(error))
                 continue

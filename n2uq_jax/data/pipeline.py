@@ -14,11 +14,10 @@ import signal
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
 from n2uq_jax.data.dataset import Dataset
 from n2uq_jax.data.examples import EvalExample, TrainExample, collate
 from n2uq_jax.data.iterator import BatchIterator
+from n2uq_jax.data.order import EndlessOrder
 
 
 def steps_per_epoch(dataset: Dataset, batch_size: int) -> int:
@@ -75,13 +74,12 @@ def train_batches(
     if not 0 <= seed < 2**32:
         raise ValueError(f"seed: {seed}, expected 0 to 2**32 - 1")
     example = TrainExample(dataset.train, dataset.train_transform, seed, max_bad_records)
-    shuffle_seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
 
     def read_from(step: int) -> Iterator[dict[str, Any]]:
         import grain
 
-        records = grain.MapDataset.range(len(dataset.train)).shuffle(seed=shuffle_seed).repeat()
-        examples = records.map_with_index(example)
+        order = EndlessOrder(len(dataset.train), seed)
+        examples = grain.MapDataset.source(order).map_with_index(example)
         return _read(
             examples, local, step * process_count + process_index, process_count, num_workers
         )

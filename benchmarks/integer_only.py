@@ -276,28 +276,21 @@ def compare_stream_bits(arguments: argparse.Namespace) -> None:
 
 
 def count_bytes(arguments: argparse.Namespace) -> None:
-    """Counts the activations that an image moves between layers, from the cost table.
-
-    Codes take a byte, values of a float stream 4 and those of an integer one 2. What a layer writes
-    into a stream is read once by each of its readers and not counted again.
-    """
-    print_header("network", "paper's form, MB an image", "integer-only, MB an image", "ratio")
+    """Counts the activations that an image moves between layers, from the cost table."""
+    print_header("network", "float, MB an image", "paper's form", "integer-only", "ratio")
     for name in arguments.model:
-        model = nnx.eval_shape(
-            lambda name=name: n2uq.models.create(name, w_bits=2, a_bits=2, rngs=nnx.Rngs(0))
-        )
-        layers = n2uq.cost(model, (224, 224, 3)).layers
-        streams = codes = 0
-        for i, layer in enumerate(layers[:-1]):
-            size = int(np.prod(layer.output_shape))
-            following = layers[i + 1].path
-            inner = "/units/" in layer.path and layer.path.split("/units/")[0] in following
-            if inner and "/units/" in following:
-                codes += size
-            else:
-                streams += size
-        before, after = 4 * streams + codes, 2 * streams + codes
-        print_row(name, f"{before / 1e6:.2f}", f"{after / 1e6:.2f}", f"{before / after:.2f}")
+
+        def moved(name=name, dtype=np.float32, bits=2, **options) -> int:
+            model = nnx.eval_shape(
+                lambda: n2uq.models.create(
+                    name, w_bits=bits, a_bits=bits, rngs=nnx.Rngs(0), **options
+                )
+            )
+            return n2uq.cost(model, (224, 224, 3), dtype).activation_bytes
+
+        before, after = moved(), moved(dtype=np.uint8, integer_only=True)
+        sizes = [f"{size / 1e6:.2f}" for size in (moved(bits=None), before, after)]
+        print_row(name, *sizes, f"{before / after:.2f}")
 
 
 def main():

@@ -13,13 +13,16 @@ from jax.extend import core
 from n2uq_jax.isolation import MARK_PREFIX
 from n2uq_jax.nn.integer import IntegerConv, IntegerLinear
 from n2uq_jax.paths import path_name
-from n2uq_jax.primitives import KEEPS_CODES, PRODUCTS
+from n2uq_jax.primitives import IDENTITIES, KEEPS_CODES, POINTWISE, PRODUCTS, RESHAPES
 
 FLOAT_BITS = 32
 """Bits of an operand that is not quantized, whatever dtype training used."""
 
 _CALLS = ("jaxpr", "call_jaxpr", "fun_jaxpr")
 """Under these parameters an operation keeps the computation that it calls."""
+
+_PASSES = (IDENTITIES | RESHAPES | {"convert_element_type", "transpose"}) - {"optimization_barrier"}
+"""Primitives whose result is all of their operand."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +37,7 @@ class LayerCost:
       macs: multiply-accumulates, products with padding included.
       w_bits: bit width of the weights, 32 for floats.
       a_bits: bit width of the inputs, 32 for floats.
+      input_bytes: what it reads of activations, see :attr:`Cost.activation_bytes`.
     """
 
     path: str
@@ -43,6 +47,7 @@ class LayerCost:
     macs: int
     w_bits: int
     a_bits: int
+    input_bytes: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,10 +57,15 @@ class Cost:
     Args:
       layers: one entry a convolution or matrix product, in the order of evaluation.
       parameters: number of values in all parameters, quantizers and normalizations included.
+      activation_bytes: of all tensors that pass from one layer to another, each once: what
+        convolutions, matrix products and pools read, and residual streams. Pointwise arithmetic
+        and thresholds are taken to be part of the layer in front of them, so that its sums are not
+        stored. Up to 8 bits take a byte, up to 16 two, and a float four.
     """
 
     layers: tuple[LayerCost, ...]
     parameters: int
+    activation_bytes: int
 
     @property
     def macs(self) -> int:
@@ -96,33 +106,69 @@ def cost(model: nnx.Module, input_shape: Sequence[int], dtype: Any = jnp.float32
     parameters = nnx.to_flat_state(state)
     values = [_Value(source=path_name(path)) for path, _ in parameters]
     modules = {path_name(path): module for path, module in nnx.iter_modules(model)}
-    layers: list[LayerCost] = []
-    _walk(jaxpr, [*values, _Value(is_data=True)], modules, layers, times=1)
+    found = _Found(modules)
+    _walk(jaxpr, [*values, _Value(is_data=True, size=math.prod(input_shape))], found, times=1)
     total = sum(math.prod(v.shape) for _, v in parameters if isinstance(v, nnx.Param))
-    return Cost(_merge_repeated(layers), total)
+    return Cost(_merge_repeated(found.layers), total, found.activation_bytes())
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(eq=False)
 class _Value:
-    """What is known of a value: its parameter, whether it depends on the input, its bit width."""
+    """What is known of a value, which is the same object wherever it is only passed on.
+
+    Args:
+      source: its parameter.
+      is_data: whether it depends on the input.
+      bits: its bit width, if it holds integers.
+      size: elements for one input, without what it is padded with.
+      readers: primitives that read it.
+    """
 
     source: str | None = None
     is_data: bool = False
     bits: int | None = None
+    size: int = 0
+    readers: list[str] = dataclasses.field(default_factory=list)
+
+    @property
+    def bytes(self) -> int:
+        """What it takes where it is stored."""
+        bits = self.bits or FLOAT_BITS
+        return self.size * (1 if bits <= 8 else 2 if bits <= 16 else 4)
+
+
+@dataclasses.dataclass
+class _Found:
+    """What the walk through a network has met.
+
+    Args:
+      modules: the network's, by path.
+      layers: its products.
+      read: what they and pools read, by identity, and how often.
+      kept: values behind a barrier or a pool, and how often.
+    """
+
+    modules: dict[str, Any]
+    layers: list[LayerCost] = dataclasses.field(default_factory=list)
+    read: dict[int, tuple[_Value, int]] = dataclasses.field(default_factory=dict)
+    kept: dict[int, tuple[_Value, int]] = dataclasses.field(default_factory=dict)
+
+    def activation_bytes(self) -> int:
+        """Returns the bytes of all tensors that pass between layers."""
+        streams = {
+            key: (value, times)
+            for key, (value, times) in self.kept.items()
+            if len(value.readers) > 1 or not POINTWISE.issuperset(value.readers)
+        }
+        return sum(value.bytes * times for value, times in {**streams, **self.read}.values())
 
 
 def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
 
 
-def _walk(
-    jaxpr: Any,
-    arguments: list[_Value],
-    modules: dict[str, Any],
-    layers: list[LayerCost],
-    times: int,
-) -> list[_Value]:
-    """Follows a jaxpr's values, appends its products to ``layers`` and returns its results."""
+def _walk(jaxpr: Any, arguments: list[_Value], found: _Found, times: int) -> list[_Value]:
+    """Follows a jaxpr's values, adds to what was found, and returns its results."""
     known = dict(zip(jaxpr.invars, arguments, strict=True))
 
     def look_up(atom: Any) -> _Value:
@@ -133,12 +179,26 @@ def _walk(
         name = equation.primitive.name
         body = next((equation.params[k] for k in _CALLS if k in equation.params), None)
         if name in PRODUCTS:
-            layers.append(_product(equation, inputs, modules, times))
+            _add_product(equation, inputs, found, times)
         if body is not None and len(_open(body).invars) == len(inputs):
             repeats = equation.params.get("length", 1)
-            results = _walk(_open(body), inputs, modules, layers, times * repeats)
+            results = _walk(_open(body), inputs, found, times * repeats)
+        elif name in _PASSES and not _mark(equation):
+            results = inputs
         else:
-            results = [_result(equation, inputs)] * len(equation.outvars)
+            results = [_result(equation, inputs, out) for out in equation.outvars]
+            for value in {id(value): value for value in inputs}.values():
+                value.readers.append(name)
+        if name.startswith("reduce_window"):
+            found.read |= {id(value): (value, times) for value in inputs if value.is_data}
+            found.kept |= {id(value): (value, times) for value in results if value.is_data}
+        if name == "optimization_barrier":
+            results = [dataclasses.replace(value, readers=[]) for value in inputs]
+            found.kept |= {
+                id(value): (value, times)
+                for value, out in zip(results, equation.outvars, strict=True)
+                if value.is_data and value.size == _size(out)
+            }
         known.update(zip(equation.outvars, results, strict=True))
     return [look_up(atom) for atom in jaxpr.outvars]
 
@@ -147,7 +207,17 @@ def _open(jaxpr: Any) -> Any:
     return getattr(jaxpr, "jaxpr", jaxpr)
 
 
-def _result(equation: Any, inputs: list[_Value]) -> _Value:
+def _mark(equation: Any) -> str:
+    """Returns what marks an equation as one of this library's, empty if nothing does."""
+    mark = equation.params.get("name") if equation.primitive.name == "name" else None
+    return mark if isinstance(mark, str) and mark.startswith(MARK_PREFIX) else ""
+
+
+def _size(atom: Any) -> int:
+    return math.prod(atom.aval.shape)  # the batch is one input
+
+
+def _result(equation: Any, inputs: list[_Value], out: Any) -> _Value:
     sources = {value.source for value in inputs} - {None}
     variables = [
         value
@@ -155,19 +225,31 @@ def _result(equation: Any, inputs: list[_Value]) -> _Value:
         if not isinstance(atom, core.Literal)
     ]
     bits = None
-    mark = equation.params.get("name") if equation.primitive.name == "name" else None
-    if isinstance(mark, str) and mark.startswith(MARK_PREFIX) and "/" in mark:
+    mark = _mark(equation)
+    if "/" in mark:
         bits = int(mark.rpartition("/")[2]).bit_length()
+    elif equation.primitive.name == "clamp":
+        bits = _clamped_bits(*(equation.invars[i] for i in (0, 2)))
     elif equation.primitive.name in KEEPS_CODES and len(variables) == 1:
         bits = variables[0].bits
     return _Value(
         source=sources.pop() if len(sources) == 1 else None,
         is_data=any(value.is_data for value in inputs),
         bits=bits,
+        size=inputs[0].size if equation.primitive.name == "pad" else _size(out),
     )
 
 
-def _product(equation: Any, inputs: list[_Value], modules: dict[str, Any], times: int) -> LayerCost:
+def _clamped_bits(low: Any, high: Any) -> int | None:
+    """Returns the bit width of integers between two literals."""
+    if not all(
+        isinstance(end, core.Literal) and end.aval.dtype.kind in "iu" for end in (low, high)
+    ):
+        return None
+    return max(int(end.val).bit_length() for end in (low, high)) + (int(low.val) < 0)
+
+
+def _add_product(equation: Any, inputs: list[_Value], found: _Found, times: int) -> None:
     (out,) = equation.outvars
     shapes = [atom.aval.shape for atom in equation.invars]
     if equation.primitive.name == "conv_general_dilated":
@@ -182,9 +264,12 @@ def _product(equation: Any, inputs: list[_Value], modules: dict[str, Any], times
     path, module = "", None
     if weight is not None and inputs[weight].source:
         path = str(inputs[weight].source).rpartition("/")[0]
-        module = modules.get(path)
+        module = found.modules.get(path)
     activation = inputs[1 - weight if weight is not None else 0]
-    return LayerCost(
+    if activation.bits is None and isinstance(module, IntegerConv) and module.grid is None:
+        activation.bits = 8  # it takes pixels as they are
+    found.read |= {id(value): (value, times) for value in inputs if value.is_data}
+    layer = LayerCost(
         path=path,
         kind=kind,
         output_shape=tuple(out.aval.shape[1:]),
@@ -192,7 +277,9 @@ def _product(equation: Any, inputs: list[_Value], modules: dict[str, Any], times
         macs=times * math.prod(out.aval.shape) * terms,
         w_bits=_weight_bits(module),
         a_bits=activation.bits or FLOAT_BITS,
+        input_bytes=times * sum(value.bytes for value in inputs if value.is_data),
     )
+    found.layers.append(layer)
 
 
 def _weight_bits(module: Any) -> int:
@@ -208,6 +295,12 @@ def _merge_repeated(layers: list[LayerCost]) -> tuple[LayerCost, ...]:
         key = layer.path or str(i)
         first = merged.get(key)
         merged[key] = (
-            layer if first is None else dataclasses.replace(first, macs=first.macs + layer.macs)
+            layer
+            if first is None
+            else dataclasses.replace(
+                first,
+                macs=first.macs + layer.macs,
+                input_bytes=first.input_bytes + layer.input_bytes,
+            )
         )
     return tuple(merged.values())

@@ -92,6 +92,41 @@ def test_bit_widths_and_products_of_each_layer():
     assert found.bit_operations == sum(c.macs * c.w_bits * c.a_bits for c in found.layers)
 
 
+def test_bytes_that_each_layer_reads():
+    found = cost(Mixed(), (7, 7, 4))
+    floats, codes = 4 * 16 * 6, 16 * 6
+    assert [layer.input_bytes for layer in found.layers] == [
+        7 * 7 * 4,
+        2 * codes,
+        2 * floats,
+        4 * 16 * 16 + floats,
+        floats,
+    ]
+    # Of what two layers read, or one layer twice, there is one tensor.
+    assert found.activation_bytes == 7 * 7 * 4 + 2 * codes + 2 * floats + 4 * 16 * 16
+
+
+@pytest.mark.parametrize(("integer_only", "pixel", "value"), [(False, 4, 4), (True, 1, 2)])
+def test_bytes_between_the_layers_of_a_resnet(integer_only, pixel, value):
+    """A stream is read by a quantizer and by a sum, and codes by one convolution each."""
+    model = nnx.eval_shape(
+        lambda: models.create(
+            "resnet18", w_bits=2, a_bits=2, integer_only=integer_only, rngs=nnx.Rngs(0)
+        )
+    )
+    found = cost(model, (64, 64, 3), jnp.uint8 if integer_only else jnp.float32)
+    first, *hidden, last = found.layers
+    assert first.input_bytes == pixel * 64 * 64 * 3
+    assert last.input_bytes == (1 if integer_only else 4) * 512
+    sizes = [16 * 16 * 64, 8 * 8 * 128, 4 * 4 * 256, 2 * 2 * 512]
+    assert sum(layer.input_bytes for layer in hidden) == 4 * sizes[0] + sum(
+        2 * before + 3 * size for before, size in zip(sizes, sizes[1:], strict=False)
+    )
+    streams = 32 * 32 * 64 + sizes[0] + 2 * sum(sizes)
+    layers = sum(layer.input_bytes for layer in found.layers)
+    assert found.activation_bytes == layers + value * streams
+
+
 def test_counting_leaves_the_network_alone():
     model = Mixed()
     model.train()

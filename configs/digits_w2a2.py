@@ -16,11 +16,11 @@ def get_config() -> ConfigDict:
     config.data.name = "digits"
     config.batch_size = 128
     config.stages = ("float", "quantized", "integer")
-    config.float.epochs = 40.0
-    config.quantized.epochs = 40.0
+    config.float.epochs = 30.0
+    config.quantized.epochs = 30.0
     config.integer.epochs = 8.0
-    config.checkpoint_every = 55  # steps: five epochs
-    config.eval_every = 5
+    config.checkpoint_every = 110  # steps: ten epochs
+    config.eval_every = 10
     config.log_every = 10
     config.export = True
     return config

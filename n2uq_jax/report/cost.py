@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax.extend import core
 
@@ -243,7 +244,8 @@ def _result(equation: Any, inputs: list[_Value], out: Any) -> _Value:
 def _clamped_bits(low: Any, high: Any) -> int | None:
     """Returns the bit width of integers between two literals."""
     if not all(
-        isinstance(end, core.Literal) and end.aval.dtype.kind in "iu" for end in (low, high)
+        isinstance(end, core.Literal) and np.asarray(end.val).dtype.kind in "iu"
+        for end in (low, high)
     ):
         return None
     return max(int(end.val).bit_length() for end in (low, high)) + (int(low.val) < 0)

@@ -19,7 +19,7 @@ from n2uq_jax.training.log import StageLog
 from n2uq_jax.training.optimizer import learning_rate_schedule, make_optimizer
 from n2uq_jax.training.preemption import Preempted, Preemption
 from n2uq_jax.training.state import TrainState, create_state, split_model
-from n2uq_jax.training.step import Pixels, make_train_step, pixels_of
+from n2uq_jax.training.step import Pixels, make_train_step, on_leaves, pixels_of
 from n2uq_jax.workdir.checkpoints import Checkpoints, saved_steps
 from n2uq_jax.workdir.metrics import MetricsWriter
 from n2uq_jax.workdir.stages import is_integer_only
@@ -132,13 +132,15 @@ def train_stage(stage: Stage, model: nnx.Module, teacher: nnx.Module | None) -> 
     profile = log.profile()
     save_every = config.checkpoint_every or stage.steps_per_epoch
     eval_every = max(1, round(config.eval_every * stage.steps_per_epoch))
+    step_on_leaves = on_leaves(train_step, state, shardings)
+    leaves, structure = jax.tree.flatten(state)
     with _batches(stage, data_state) as batches:
         for step in range(start + 1, stage.total_steps + 1):
             waiting = time.perf_counter()
             batch = next(batches)
             waited = time.perf_counter() - waiting
             profile.before(step)
-            state, measured = train_step(state, batch, teacher_state)
+            leaves, measured = step_on_leaves(leaves, batch, teacher_state)
             last = step == stage.total_steps
             profile.after(step, measured, last=last)
             log.add(step, measured, waited)
@@ -150,6 +152,7 @@ def train_stage(stage: Stage, model: nnx.Module, teacher: nnx.Module | None) -> 
             preempted = stage.preemption.reached()
             saving = evaluating or preempted or step % save_every == 0
             if saving or step % config.log_every == 0:
+                state = jax.tree.unflatten(structure, leaves)
                 log.write(step, state, batch)
             if evaluating:
                 metrics = evaluate(state.params, state.batch_stats)

@@ -21,7 +21,7 @@ def test_a_run_is_told_in_two_tables(checked):
     assert text.startswith("resnet8 on digits: 1,442 images of 8x8x1 to train on, 355 to eval")
     lines = text.splitlines()
     (stage,) = (line for line in lines if line.startswith("quantized "))
-    assert stage.split()[:-1] == ["quantized", "W2A2", "random", "values", "labels", "440"]
+    assert stage.split()[:-1] == ["quantized", "W2A2", "random", "values", "labels", "330"]
     assert float(stage.split()[-1]) == round(checked.stages[0].memory.total / 1e6) > 0
     assert lines[lines.index("stage quantized:") + 1].startswith("layer  ")
 

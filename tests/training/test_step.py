@@ -9,7 +9,7 @@ from n2uq_jax.paths import by_path
 from n2uq_jax.training import sharding
 from n2uq_jax.training.config import stage_config
 from n2uq_jax.training.state import create_state, forward, split_model
-from n2uq_jax.training.step import make_eval_step, make_train_step
+from n2uq_jax.training.step import make_eval_step, make_train_step, on_leaves
 from tests.training.tiny import BATCH, PIXELS, batch, tiny
 
 
@@ -51,6 +51,20 @@ def test_a_step_moves_everything_it_should_and_leaves_the_model_alone(x64):
     # The step was given the state's memory, not the model's.
     for name, value in by_path(nnx.state(model)).items():
         np.testing.assert_array_equal(value, before[name], err_msg=name)
+
+
+def test_a_step_on_leaves_is_the_step(x64):
+    graphdefs, params, batch_stats = split_model(tiny())
+    optimizer = optax.adam(1e-2)
+    state = create_state(params, batch_stats, optimizer)
+    step = make_train_step(graphdefs, optimizer, stage_config(quantized=True), PIXELS)
+    leaves, metrics = on_leaves(step, state)(
+        jax.tree.leaves(jax.tree.map(jnp.copy, state)), batch(), None
+    )
+    expected, expected_metrics = step(state, batch(), None)
+    assert metrics["loss"] == expected_metrics["loss"]
+    for found, wanted in zip(leaves, jax.tree.leaves(expected), strict=True):
+        np.testing.assert_array_equal(found, wanted)
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 """The activation quantizer: learned thresholds in, equally spaced outputs."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -107,9 +109,15 @@ def quantize_activation(
                 f"{name} has one value a channel (shape {value.shape}), so intervals must have "
                 f"shape ({max_code}, {channels}), got {intervals.shape}."
             )
-    a = effective_intervals(intervals.astype(compute))
-    codes = activation_codes(x, start, a, in_scale)
-    scale = out_scale.reshape(()).astype(compute) / max_code
+    return _quantize(x, start, intervals.astype(compute), in_scale, out_scale, signed)
+
+
+# One program where it is called outside of any; within one, as if it were written there.
+@functools.partial(jax.jit, static_argnames="signed", inline=True)
+def _quantize(x, start, intervals, in_scale, out_scale, signed):
+    max_code = intervals.shape[0]
+    codes = activation_codes(x, start, effective_intervals(intervals), in_scale)
+    scale = out_scale.reshape(()).astype(intervals.dtype) / max_code
     if signed:
         return QArray(2 * codes - max_code, scale, max_code)
     return QArray(codes, 2 * scale, max_code)

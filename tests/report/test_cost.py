@@ -1,3 +1,4 @@
+import itertools
 import json
 import math
 
@@ -120,7 +121,7 @@ def test_bytes_between_the_layers_of_a_resnet(integer_only, pixel, value):
     assert last.input_bytes == (1 if integer_only else 4) * 512
     sizes = [16 * 16 * 64, 8 * 8 * 128, 4 * 4 * 256, 2 * 2 * 512]
     assert sum(layer.input_bytes for layer in hidden) == 4 * sizes[0] + sum(
-        2 * before + 3 * size for before, size in zip(sizes, sizes[1:], strict=False)
+        2 * before + 3 * size for before, size in itertools.pairwise(sizes)
     )
     streams = 32 * 32 * 64 + sizes[0] + 2 * sum(sizes)
     layers = sum(layer.input_bytes for layer in found.layers)

@@ -14,6 +14,7 @@ from n2uq_jax.conversion.calibration.choose import choose, sample
 from n2uq_jax.conversion.calibration.fit import Fit
 from n2uq_jax.conversion.rules import Rule
 from n2uq_jax.nn.linen import ActivationQuantizer, Conv, Dense
+from n2uq_jax.paths import path_name
 
 M = TypeVar("M", bound=linen.Module)
 
@@ -87,7 +88,7 @@ def _replace(rules: Sequence[Rule], seen: list[str]) -> Callable[..., Any]:
         layer = context.module
         if context.method_name != "__call__" or type(layer) not in FORMS:
             return call(*args, **kwargs)
-        path = "/".join(layer.path)
+        path = path_name(layer.path)
         seen.append(path)
         rule = next((rule for rule in rules if rule.matches(path)), None)
         if rule is None or rule.leaves_float:
@@ -178,7 +179,7 @@ def calibrate(
         quantizer, (x, layer), path = context.module, (*args, None)[:2], context.module.path
         if isinstance(x, jax.core.Tracer):
             raise ValueError(
-                f"{'/'.join(path)} runs inside a transformation such as nn.scan, nn.remat or "
+                f"{path_name(path)} runs inside a transformation such as nn.scan, nn.remat or "
                 "jax.jit, where its input is not known: calibrate the model without it, built with "
                 "the same names of parameters."
             )

@@ -7,6 +7,8 @@ from typing import Any
 
 from flax import nnx
 
+from n2uq_jax.paths import path_name
+
 
 def modules(model: nnx.Module) -> dict[str, nnx.Module]:
     """Returns every module by its "/"-joined path, a shared one under each of its paths.
@@ -37,7 +39,7 @@ def _walk(node: Any, path: tuple[str, ...], above: tuple[int, ...]) -> Iterator[
     if id(node) in above:
         return  # a module that refers to one it is part of
     if isinstance(node, nnx.Module):
-        yield "/".join(path), node
+        yield path_name(path), node
     for name, child in _children(node):
         yield from _walk(child, (*path, name), (*above, id(node)))
 

@@ -139,17 +139,15 @@ def test_qonnx_gives_the_same_integers_from_pixels(model, exported):
         np.testing.assert_array_equal(got, np.asarray(jax.jit(lambda x: model(x))(image)))
 
 
-@pytest.mark.parametrize(
-    "name", ["multiplier", "shift", "offset", "first/activation/multiplier", "head/integers"]
-)
-def test_an_off_by_one_in_a_constant_is_caught(model, exported, name):
+def test_an_off_by_one_in_a_constant_is_caught(model, exported):
     program = exported.program
-    array = np.array(program.tensors[name])
-    array.flat[0] += 1
-    mutated = dataclasses.replace(program, tensors={**program.tensors, name: array})
-    proof = prove(mutated, model, pixels(2))
+    names = {"multiplier", "shift", "offset", "first/activation/multiplier", "head/integers"}
+    tensors = {name: np.array(value) for name, value in program.tensors.items()}
+    for name in names:
+        tensors[name].flat[0] += 1
+    proof = prove(dataclasses.replace(program, tensors=tensors), model, pixels(2))
     assert not proof.ok
-    assert proof.tensors == [name]
+    assert set(proof.tensors) == names
 
 
 @pytest.mark.parametrize("name", ["multiplier", "shift", "first/activation/multiplier"])

@@ -2,7 +2,11 @@
 
 import dataclasses
 import inspect
+import re
 from typing import Any
+
+from docutils import nodes
+from docutils.utils.math import latex2mathml
 
 import n2uq_jax
 from n2uq_jax import nn
@@ -16,12 +20,12 @@ version = release = n2uq_jax.__version__
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
-    "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
 ]
 exclude_patterns = ["_build"]
 
 html_theme = "furo"
+html_math_renderer = "mathml"
 html_title = "n2uq_jax"
 
 myst_enable_extensions = ["dollarmath"]
@@ -65,3 +69,18 @@ def constructor(layer: type) -> inspect.Signature:
 for layer in [*vars(nn).values(), linen.Conv, linen.Dense, linen.ActivationQuantizer]:
     if isinstance(layer, type):
         layer.__signature__ = constructor(layer)
+
+
+def mathml(visitor: Any, node: nodes.Node) -> None:
+    """Writes a formula as MathML, which browsers draw without a script, so without a network."""
+    # docutils has no command for larger parentheses; browsers stretch some by themselves.
+    code = re.sub(r"\\[bB]igg?[lr]?(?![a-zA-Z])", "", node.astext())
+    is_block = isinstance(node, nodes.math_block)
+    formula = latex2mathml.tex2mathml(code, as_block=is_block)
+    visitor.body.append(f'<div class="math">{formula}</div>' if is_block else formula)
+    raise nodes.SkipNode
+
+
+def setup(app: Any) -> None:
+    """Tells Sphinx of :func:`mathml`."""
+    app.add_html_math_renderer("mathml", (mathml, None), (mathml, None))

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 import n2uq_jax as n2uq
 from n2uq_jax.export import build_program
@@ -179,14 +180,21 @@ def calibration() -> Figure:
     layer = n2uq.nn.QuantLinear(32, 16, w_bits=4, a_bits=2, rngs=nnx.Rngs(0))
     x = 0.1 * jnp.square(jax.random.normal(jax.random.key(0), (4000, 32)))
     figure = new_figure(9.0, 3.0)
-    left, right = figure.subplots(1, 2)
-    draw_panel(left, layer.input_quantizer, np.asarray(x))
-    title(left, "as it starts")
-    n2uq.calibrate(layer, [x])
-    draw_panel(right, layer.input_quantizer, np.asarray(x))
-    title(right, "calibrated")
+    left, right = figure.subplots(1, 2, sharex=True, sharey=True)
+    for axes, state in ((left, "as it starts"), (right, "calibrated")):
+        if state == "calibrated":
+            n2uq.calibrate(layer, [x])
+        draw_panel(axes, layer.input_quantizer, np.asarray(x))
+        missed = x - layer.input_quantizer(x).dequantize()
+        share = float(jnp.square(missed).mean() / jnp.square(x).mean())
+        title(axes, f"{state}: squared error {share:.0%} of the input's")
+    left.autoscale(axis="y")
+    left.yaxis.set_major_locator(MaxNLocator(5))
+    left.yaxis.set_major_formatter("{x:g}")
+    left.set_xlim(*np.quantile(np.asarray(x), [0, 0.999]))
+    figure.supylabel("output y", fontsize=TEXT_SIZE, color=INK)
     figure.supxlabel("input x of the quantizer", fontsize=TEXT_SIZE, color=INK)
-    add_panel_legend(figure, "thresholds and levels")
+    add_panel_legend(figure, "thresholds and levels", "Calibration of a 2-bit quantizer")
     return figure
 
 

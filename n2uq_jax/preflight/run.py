@@ -15,7 +15,7 @@ from n2uq_jax.training.rehearsal import RehearsedStage, rehearse
 from n2uq_jax.workdir.checkpoints import saved_steps
 from n2uq_jax.workdir.config_json import read_workdir, without_sentinels
 from n2uq_jax.workdir.model import abstract_model, open_dataset, precision
-from n2uq_jax.workdir.stages import network_kind
+from n2uq_jax.workdir.stages import network_kind, title
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +41,7 @@ class RunCheck:
         header = ("stage", "network", "starts from", "taught by", "steps", "MB a device, at most")
         rows = [header, *(self._row(stage) for stage in self.stages)]
         return (
-            f"{self.config.model.name} on {data.name}: {len(data.train):,} images of {size} to "
+            f"{title(self.config)}: {len(data.train):,} images of {size} to "
             f"train on, {len(data.evaluation):,} to evaluate on, {data.num_classes} classes; "
             f"{self.devices} device{'s' * (self.devices > 1)}\n\n"
             f"{format_table(rows, right=(4, 5))}\n\nstage {self.stages[-1].name}:\n{self.network}"
@@ -113,5 +113,4 @@ def check_workdir(workdir: str | os.PathLike[str]) -> str:
     last = next((name for name in reversed(saved) if saved[name]), config["stages"][-1])
     with precision(config["x64"]):
         network = check(abstract_model(config, about, last), about["image_shape"])
-    title = f"{config['model']['name']} on {config['data']['name']}"
-    return f"{title}\n\n{format_table(rows)}\n\nstage {last}:\n{network}"
+    return f"{title(config)}\n\n{format_table(rows)}\n\nstage {last}:\n{network}"

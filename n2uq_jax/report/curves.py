@@ -1,6 +1,7 @@
 """Training curves: loss and accuracy over the epochs of every stage."""
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,9 @@ from n2uq_jax.workdir.metrics import read_metrics
 
 Curve = dict[str, np.ndarray]
 """The columns of one stage and kind, and step, ordered by step."""
+
+PALE = 0.25
+"""Opacity of single measurements under their running mean."""
 
 COLUMNS = ("epoch", "loss", "top1", "top5")
 
@@ -61,15 +65,24 @@ def _curve(steps: dict[int, list[float]]) -> Curve:
     return dict(zip(("step", *COLUMNS), table.T, strict=True))
 
 
-def draw_curves(metrics: dict[str, dict[str, Curve]]) -> Figure:
+def draw_curves(
+    metrics: dict[str, dict[str, Curve]],
+    *,
+    title: str = "",
+    teachers: Mapping[str, str] | None = None,
+) -> Figure:
     """Draws loss and top-1 accuracy, one column a stage.
 
     Training values are drawn faintly with their running mean on top, evaluations with a dot each.
     The losses of two stages may be of different kinds (against labels, against a teacher), so each
-    stage has its own scale; accuracies share one.
+    stage has its own scale, and says what its training loss is against; the loss of evaluations is
+    always that of the labels. Accuracies share one axis, which shows where four fifths of the
+    values are.
 
     Args:
       metrics: what :func:`read_curves` returns.
+      title: of the figure.
+      teachers: by stage, whose softmax it is trained towards; labels where there is none.
 
     Returns:
       The figure.
@@ -88,6 +101,9 @@ def draw_curves(metrics: dict[str, dict[str, Curve]]) -> Figure:
             _draw(upper, kind, curve["epoch"], curve["loss"])
             _draw(lower, kind, curve["epoch"], 100 * curve["top1"])
         upper.set_title(stage, loc="left", fontsize=TITLE_SIZE, color=INK, weight="bold")
+        taught_by = (teachers or {}).get(stage)
+        against = f"training loss: against {taught_by}" if taught_by else "loss: against labels"
+        upper.set_title(against, loc="right", fontsize=TEXT_SIZE, color=MUTED)
         _scale_loss(upper)
         lower.set_xlabel("epoch", fontsize=TEXT_SIZE, color=INK)
         lower.xaxis.set_major_locator(MaxNLocator(6, integer=True))
@@ -100,9 +116,11 @@ def draw_curves(metrics: dict[str, dict[str, Curve]]) -> Figure:
     add_legend(
         figure,
         [
-            Line2D([], [], color=BLUE, lw=1.6, label="training"),
-            Line2D([], [], color=ORANGE, lw=1.4, marker="o", ms=4, label="evaluation"),
+            Line2D([], [], color=BLUE, lw=1.6, label="training, running mean"),
+            Line2D([], [], color=BLUE, lw=0.8, alpha=PALE, label="each measurement"),
+            Line2D([], [], color=ORANGE, lw=1.4, marker="o", ms=4, label="evaluation, on labels"),
         ],
+        title,
     )
     return figure
 
@@ -114,7 +132,7 @@ def _draw(axes: Axes, kind: str, epoch: np.ndarray, values: np.ndarray) -> None:
         axes.plot(epoch, values, "-o", color=ORANGE, ms=size, lw=1.4, zorder=4)
         return
     marker = "." if len(values) == 1 else ""  # a line of one point is no line
-    axes.plot(epoch, values, marker=marker, color=BLUE, lw=0.8, alpha=0.25, zorder=2)
+    axes.plot(epoch, values, marker=marker, color=BLUE, lw=0.8, alpha=PALE, zorder=2)
     axes.plot(epoch, _running_mean(values), color=BLUE, lw=1.6, zorder=3)
 
 
@@ -138,11 +156,14 @@ def _scale_loss(axes: Axes) -> None:
 
 
 def _share_accuracy(axes: list[Axes], metrics: dict[str, dict[str, Curve]]) -> None:
-    """Gives every stage the same accuracy axis, up to 100 % where a curve comes near."""
+    """Gives every stage the same accuracy axis, up to 100 % where a curve comes near.
+
+    The first steps, which every run makes alike, are cut off below.
+    """
     drawn = [100 * curve["top1"] for kinds in metrics.values() for curve in kinds.values()]
     finite = np.concatenate(drawn)
     finite = finite[np.isfinite(finite)]
-    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 100.0)
+    low, high = (np.quantile(finite, 0.2), finite.max()) if finite.size else (0.0, 100.0)
     margin = max(1.0, 0.05 * (high - low))
     for panel in axes:
         panel.set_ylim(max(0.0, low - margin), min(100.0 + margin / 2, high + margin))

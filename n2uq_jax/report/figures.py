@@ -1,7 +1,9 @@
 """All pictures of a run."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -10,6 +12,7 @@ from jax.typing import ArrayLike
 
 from n2uq_jax import nn
 from n2uq_jax.compilation import quick_jit
+from n2uq_jax.workdir.stages import teachers, title
 
 MAX_SAMPLES = 1_000_000
 """A histogram uses at most about this many values of a quantizer's input."""
@@ -20,6 +23,7 @@ def write_figures(
     metrics_path: str | os.PathLike[str],
     sample_inputs: ArrayLike | None,
     out_dir: str | os.PathLike[str],
+    config: Mapping[str, Any] | None = None,
 ) -> list[Path]:
     """Draws the training curves and, for a quantized network, its staircases.
 
@@ -29,6 +33,7 @@ def write_figures(
       sample_inputs: one batch as the network takes it: normalized images, shape
         ``(batch, height, width, channels)``. None leaves the histograms out.
       out_dir: folder for the pictures, made if it is missing.
+      config: of the run: its network, its data set and its teachers are named on the curves.
 
     Returns:
       The files ``training_curves.png``, then ``staircases.png``, ``staircases_2.png``, ..
@@ -43,7 +48,12 @@ def write_figures(
     from n2uq_jax.report.style import save
 
     out_dir = Path(out_dir)
-    written = [save(draw_curves(read_curves(metrics_path)), out_dir / "training_curves.png")]
+    curves = draw_curves(
+        read_curves(metrics_path),
+        title="" if config is None else title(config),
+        teachers=None if config is None else teachers(config),
+    )
+    written = [save(curves, out_dir / "training_curves.png")]
     inputs = {} if sample_inputs is None else observe(model, sample_inputs)
     pages = draw_staircases(nn.quantizers(model), inputs)
     for number, page in enumerate(pages, 1):

@@ -36,6 +36,8 @@ CHANNELS_SHOWN = 12
 
 BINS = 96
 
+TITLE = "What each quantizer has learned, over what enters it"
+
 TITLE_LENGTH = 34
 """Characters of a path that fit over a panel; the end says most."""
 
@@ -109,6 +111,25 @@ def draw_staircases(
     return [_page({path: quantizers[path] for path in page}, inputs) for page in pages]
 
 
+def distance_from_uniform(quantizer: ActivationQuantizer) -> float:
+    r"""Measures how far the thresholds are from equally spaced ones over the same range.
+
+    .. math:: \frac{1}{N} \sum_i \frac{|T_i - U_i|}{(d_N - d_0) / N}
+
+    Args:
+      quantizer: the layer.
+
+    Returns:
+      The mean over thresholds, and channels, in steps of the uniform staircase.
+    """
+    n = 2**quantizer.bits - 1
+    intervals = np.asarray(effective_intervals(quantizer.intervals[...].astype("float32")))
+    right = np.cumsum(intervals, 0)  # of each segment; where the first begins does not matter
+    step = right[-1] / n
+    uniform = np.multiply.outer(np.arange(n) + 0.5, step)
+    return float(np.mean(np.abs(right - intervals / 2 - uniform) / step))
+
+
 def _page(quantizers: dict[str, ActivationQuantizer], inputs: dict[str, np.ndarray]) -> Figure:
     columns = min(COLUMNS, len(quantizers))
     rows = -(-len(quantizers) // columns)
@@ -118,20 +139,29 @@ def _page(quantizers: dict[str, ActivationQuantizer], inputs: dict[str, np.ndarr
         draw_panel(axes, quantizer, inputs.get(path, np.zeros(0)))
         axes.set_title(_short(path), loc="left", fontsize=TEXT_SIZE, color=INK)
         axes.set_title(f"{quantizer.bits} bit", loc="right", fontsize=TEXT_SIZE, color=MUTED)
+        axes.text(
+            *(0.98, 0.05),
+            f"moved {distance_from_uniform(quantizer):.1%} of a step",
+            transform=axes.transAxes,
+            ha="right",
+            fontsize=TEXT_SIZE,
+            color=BLUE,
+        )
     for axes in panels[len(quantizers) :]:
         axes.remove()
     figure.supxlabel("input x of the quantizer", fontsize=TITLE_SIZE, color=INK)
     figure.supylabel("output y", fontsize=TITLE_SIZE, color=INK)
-    add_panel_legend(figure, "learned")
+    add_panel_legend(figure, "learned", TITLE)
     return figure
 
 
-def add_panel_legend(figure: Figure, staircase: str) -> None:
+def add_panel_legend(figure: Figure, staircase: str, title: str) -> None:
     """Explains what :func:`draw_panel` draws, above all panels.
 
     Args:
       figure: with such panels.
       staircase: what the quantizer's own is called.
+      title: of the figure.
     """
     add_legend(
         figure,
@@ -139,7 +169,9 @@ def add_panel_legend(figure: Figure, staircase: str) -> None:
             Line2D([], [], color=BLUE, lw=1.7, label=staircase),
             Line2D([], [], color=SAND, lw=5.5, label="uniform over the same range"),
             Patch(color=TINTS[1], label="histogram of x, tinted by code"),
+            Line2D([], [], color=MUTED, marker="^", ms=5, lw=0, label="a bar goes on higher"),
         ],
+        title,
     )
 
 
@@ -209,6 +241,8 @@ def _draw_histogram(
     # One tall bin (zeros after a ReLU) must not flatten all others.
     top = max(float(np.quantile(density, 0.98)), 0.25 * float(density.max()))
     behind.set_ylim(0, 1.25 * top)
+    cut = (bins[:-1] + bins[1:])[density > 1.25 * top] / 2
+    behind.plot(cut, np.full(len(cut), 1.21 * top), "^", color=MUTED, ms=4, lw=0)
     edges = np.zeros(0) if staircase is None else staircase.edges
     codes = np.zeros(1, int) if staircase is None else staircase.codes
     ramp = LinearSegmentedColormap.from_list("codes", TINTS)

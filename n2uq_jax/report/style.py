@@ -19,6 +19,9 @@ SAND = "#f3cfae"
 TINTS = ("#dfe9f4", "#9dbfe0")
 """First and last of a ramp of light blues."""
 
+LEGEND_INCHES = 2.3
+"""Width of an entry of the legend."""
+
 TITLE_SIZE = 10.0
 TEXT_SIZE = 8.5
 
@@ -51,15 +54,24 @@ def style_axes(axes: Axes) -> None:
     axes.grid(True, color=GRID, linewidth=0.8)
 
 
-def add_legend(figure: Figure, handles: Sequence[Artist]) -> None:
-    """Puts one legend for all panels above them."""
+def add_legend(figure: Figure, handles: Sequence[Artist], title: str = "") -> None:
+    """Puts one legend for all panels above them, in two rows where the figure is narrow.
+
+    Args:
+      figure: with panels.
+      handles: what is explained.
+      title: of the figure, above the legend.
+    """
+    fits = figure.get_figwidth() >= LEGEND_INCHES * len(handles)
     figure.legend(
         handles=list(handles),
         loc="outside upper center",
-        ncols=len(handles),
+        ncols=len(handles) if fits else -(-len(handles) // 2),
         frameon=False,
         fontsize=TITLE_SIZE,
         labelcolor=INK,
+        title=title or None,
+        title_fontproperties={"size": TITLE_SIZE, "weight": "bold"},
     )
 
 

@@ -17,7 +17,7 @@ from n2uq_jax.report.figures import write_figures
 from n2uq_jax.report.size import model_bytes
 from n2uq_jax.workdir.config_json import read_workdir
 from n2uq_jax.workdir.model import abstract_model, load, open_dataset, precision
-from n2uq_jax.workdir.stages import network_kind
+from n2uq_jax.workdir.stages import network_kind, title
 
 
 def write_report(
@@ -58,7 +58,8 @@ def write_report(
         except FileNotFoundError as missing:
             console.print(f"The staircases have no histograms: {missing}")
             sample = None
-        written = write_figures(model, workdir / "metrics.jsonl", sample, workdir / "figures")
+        metrics, figures = workdir / "metrics.jsonl", workdir / "figures"
+        written = write_figures(model, metrics, sample, figures, contents["config"])
     progress("Drawing", 1, 1)
     for path in written:
         console.print(f"wrote {path}", soft_wrap=True)
@@ -77,7 +78,7 @@ def stage_table(contents: dict[str, Any], metrics_path: Path) -> Table:
     """
     config = contents["config"]
     metrics = read_curves(metrics_path)
-    table = Table(title=f"{config['model']['name']} on {config['data']['name']}")
+    table = Table(title=title(config))
     for column in ("stage", "network", "epochs", "top-1", "best", "top-5", "bytes"):
         left = column in ("stage", "network")
         table.add_column(column, justify="left" if left else "right")

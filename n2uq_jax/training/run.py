@@ -29,7 +29,7 @@ from n2uq_jax.workdir.config_json import open_workdir, read_workdir, without_sen
 from n2uq_jax.workdir.lock import owned
 from n2uq_jax.workdir.metrics import MetricsWriter
 from n2uq_jax.workdir.model import make_model, open_dataset, precision
-from n2uq_jax.workdir.stages import network_kind
+from n2uq_jax.workdir.stages import network_kind, title
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +133,7 @@ def summary(config: ConfigDict, results: list[StageResult]) -> Table:
       config: of the run.
       results: one a stage.
     """
-    table = Table(title=f"{config.model.name} on {config.data.name}")
+    table = Table(title=title(config))
     for column in ("network", "top-1", "top-5", "bytes", "smaller by"):
         table.add_column(column, justify="left" if column == "network" else "right")
     largest = max(r.model_bytes for r in results)
@@ -156,5 +156,6 @@ def _draw(
 
     sample = next(data.eval_batches(dataset, config.eval_batch_size))["image"]
     images = pixels_of(model, dataset, "float32")(jnp.asarray(sample))
-    for path in write_figures(model, workdir / "metrics.jsonl", images, workdir / "figures"):
+    metrics = workdir / "metrics.jsonl"
+    for path in write_figures(model, metrics, images, workdir / "figures", config):
         console.print(f"wrote {path}", soft_wrap=True)

@@ -29,3 +29,22 @@ def network_kind(config: Mapping[str, Any], stage: str) -> str:
     method = config["model"].get("method", "n2uq")  # which older runs did not write
     bits += "" if method == "n2uq" else f" {method}"
     return f"{bits}, integers alone" if is_integer_only(config, stage) else bits
+
+
+def title(config: Mapping[str, Any]) -> str:
+    """Returns what tables and pictures of a run are called: its network and its data set.
+
+    Args:
+      config: a configuration.
+    """
+    return f"{config['model']['name']} on {config['data']['name']}"
+
+
+def teachers(config: Mapping[str, Any]) -> dict[str, str]:
+    """Returns by stage whose softmax it is trained towards, where it has a teacher.
+
+    Args:
+      config: a configuration.
+    """
+    named = {stage: config[stage]["teacher"] for stage in config["stages"]}
+    return {stage: teacher for stage, teacher in named.items() if teacher}

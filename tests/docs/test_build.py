@@ -96,3 +96,13 @@ def test_pictures_and_formulas_are_there(site):
     for image in re.findall(r'src="(_images/[^"]+)"', page):
         assert (site / image).is_file()
     assert page.count('<div class="math') >= 5
+
+
+@pytest.mark.extra
+def test_pages_are_read_without_a_network(site):
+    for path in site.rglob("*.html"):
+        page = path.read_text()
+        assert not re.search(r'<(script|link)[^>]*(src|href)="(https?:)?//', page), path
+    formulas = (site / "how_n2uq_works.html").read_text()
+    assert formulas.count("<math") > 20
+    assert "\\frac" not in text_of(site / "how_n2uq_works.html")

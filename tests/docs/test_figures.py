@@ -62,4 +62,12 @@ def test_levels_carry_nearly_all_the_bits(figures):
 @pytest.mark.slow
 def test_calibration_moves_thresholds_into_the_data(figures):
     left, right = figures["calibration.png"]().axes[:2]
-    assert left.get_xlim()[1] > 1.5 > 1.2 > right.get_xlim()[1]
+    assert left.get_xlim() == right.get_xlim()
+    assert left.get_ylim() == right.get_ylim()
+    first, last = (axes.patches[-1].get_data().edges[1] for axes in (left, right))
+    assert last < 0.5 * first  # the first threshold of the learned staircase
+    before, after = (
+        int(re.findall(r"(\d+)% of the input", axes.get_title(loc="left"))[0])
+        for axes in (left, right)
+    )
+    assert after < 0.5 * before

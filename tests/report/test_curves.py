@@ -85,6 +85,28 @@ def test_what_is_drawn(path):
     assert "100.00 %" in panels[1, 1].texts[0].get_text()
 
 
+def test_losses_of_different_kinds_are_told_apart(path):
+    path.write_text(line("first") + line("second"))
+    figure = draw_curves(
+        read_curves(path), title="resnet8 on digits", teachers={"second": "torchvision/resnet101"}
+    )
+    titles = [axes.get_title(loc="right") for axes in figure.axes[:2]]
+    assert titles == ["loss: against labels", "training loss: against torchvision/resnet101"]
+    (legend,) = figure.legends
+    assert legend.get_title().get_text() == "resnet8 on digits"
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "training, running mean",
+        "each measurement",
+        "evaluation, on labels",
+    ]
+
+
+def test_the_accuracy_axis_leaves_the_first_steps_out(path):
+    path.write_text("".join(line(step=i, top1=0.1 if i < 10 else 0.9) for i in range(100)))
+    low, high = draw_curves(read_curves(path)).axes[1].get_ylim()
+    assert 80 < low < 90 < high < 95
+
+
 def test_training_is_smoothed_over_a_thirtieth(path):
     path.write_text("".join(line(step=i, loss=1.0 + (i == 60)) for i in range(120)))
     (smooth,) = drawn(draw_curves(read_curves(path)).axes[0], BLUE)

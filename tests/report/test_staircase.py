@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from n2uq_jax.nn import ActivationQuantizer
-from n2uq_jax.report.staircase import draw_staircases, staircases
+from n2uq_jax.report.staircase import distance_from_uniform, draw_staircases, staircases
 
 
 def quantizer(bits=2, signed=False, channels=None, **parameters):
@@ -67,6 +67,7 @@ def test_what_a_panel_shows():
     (axes,) = panels(figure)
     assert axes.get_title(loc="left") == "block/conv"
     assert axes.get_title(loc="right") == "2 bit"
+    assert axes.texts[0].get_text() == "moved 50.0% of a step"
     uniform, learned = steps(axes)
     np.testing.assert_allclose(learned.edges[1:-1], [0.25, 0.75, 2.0], rtol=1e-6)
     np.testing.assert_allclose(uniform.edges[1:-1], [0.5, 1.5, 2.5], rtol=1e-6)
@@ -79,6 +80,25 @@ def test_what_a_panel_shows():
     np.testing.assert_allclose(sum(w * h for _, w, h, _ in bars), 1, rtol=0.01)
     dark = max(bars, key=lambda bar: bar[0])[3]
     np.testing.assert_allclose(min(x for x, *_, color in bars if color == dark), 2.0, rtol=1e-6)
+
+
+def test_the_distance_from_uniform_is_in_steps():
+    assert distance_from_uniform(quantizer(start=0.7, in_scale=3.0)) == pytest.approx(0, abs=1e-6)
+    # Thresholds at 0.25, 0.75 and 2 of a range of 3, in place of 0.5, 1.5 and 2.5.
+    moved = distance_from_uniform(quantizer(intervals=[0.5, 0.5, 2.0]))
+    assert moved == pytest.approx((0.25 + 0.75 + 0.5) / 3)
+    channels = quantizer(channels=2, intervals=[[0.5, 1], [0.5, 1], [2, 1]])
+    assert distance_from_uniform(channels) == pytest.approx(moved / 2)
+
+
+def test_bars_that_are_cut_are_marked():
+    x = np.concatenate([np.zeros(5000), np.linspace(0, 3, 5000)])
+    (figure,) = draw_staircases({"q": quantizer()}, {"q": x})
+    (behind,) = [other for other in figure.axes if not other.get_title(loc="left")]
+    (marks,) = behind.lines
+    assert len(marks.get_xdata()) == 1
+    assert abs(marks.get_xdata()[0]) < 0.1
+    assert marks.get_ydata()[0] < behind.get_ylim()[1]
 
 
 def test_inputs_may_be_missing_constant_or_infinite():

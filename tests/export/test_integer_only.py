@@ -139,9 +139,18 @@ def test_qonnx_gives_the_same_integers_from_pixels(model, exported):
         np.testing.assert_array_equal(got, np.asarray(jax.jit(lambda x: model(x))(image)))
 
 
+def test_constants_are_named_after_their_layer(exported):
+    names = set(exported.program.tensors)
+    layers = ("norm", "first/shortcut/norm", "first/units/1/norm", "first/activation", "head/grid")
+    for layer in layers:
+        assert {f"{layer}/{part}" for part in ("multiplier", "offset", "shift")} <= names
+    assert {f"second/activation/bias_{side}_integers" for side in ("in", "out")} <= names
+
+
 def test_an_off_by_one_in_a_constant_is_caught(model, exported):
     program = exported.program
-    names = {"multiplier", "shift", "offset", "first/activation/multiplier", "head/integers"}
+    names = {f"norm/{part}" for part in ("multiplier", "shift", "offset")}
+    names |= {"first/activation/multiplier", "head/integers"}
     tensors = {name: np.array(value) for name, value in program.tensors.items()}
     for name in names:
         tensors[name].flat[0] += 1
@@ -150,11 +159,11 @@ def test_an_off_by_one_in_a_constant_is_caught(model, exported):
     assert set(proof.tensors) == names
 
 
-@pytest.mark.parametrize("name", ["multiplier", "shift", "first/activation/multiplier"])
+@pytest.mark.parametrize("name", ["norm/multiplier", "norm/shift", "first/activation/multiplier"])
 def test_a_wrong_constant_is_seen_in_what_the_program_computes(model, exported, name):
     program = exported.program
     array = np.array(program.tensors[name])
-    array += 1 if name == "shift" else array // 2
+    array += 1 if name.endswith("shift") else array // 2
     run = jax.jit(program.run)
     right = run(program.tensors, program.thresholds, pixels(40))
     wrong = run({**program.tensors, name: array}, program.thresholds, pixels(40))

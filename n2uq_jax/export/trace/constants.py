@@ -1,6 +1,7 @@
 """What a network computes from its parameters alone, by name."""
 
 import os.path
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
@@ -41,6 +42,7 @@ class Names:
                 self.products[op] = unique(self.folder(op.inputs[1:]) or "product", taken)
             elif op.is_quantizer:
                 self.quantizers[op] = unique(self.folder(op.inputs[1:]) or "quantizer", taken)
+        self._reached = self._first_reads()
         self.constants = self._name_constants()
 
     def folder(self, values: Iterable[Value]) -> str:
@@ -48,15 +50,34 @@ class Names:
         folders = [os.path.dirname(path) for path in self._graph.parameters_behind(values)]
         return os.path.commonpath(folders) if folders else ""
 
+    def layer(self, value: Value) -> str:
+        """Returns the path of the layer that a constant is computed for.
+
+        That is the folder with the most parameters behind it, and of equal ones the folder that the
+        network comes to last: what a layer borrows, such as the step of a grid, is older.
+        """
+        counts = Counter(map(os.path.dirname, self._graph.parameters_behind([value])))
+        return max(counts, key=lambda folder: (counts[folder], self._reached[folder]), default="")
+
+    def _first_reads(self) -> dict[str, int]:
+        """Returns when the network first reads a parameter of each folder."""
+        folders = {v: os.path.dirname(name) for name, v in self._graph.parameters.items()}
+        reads: dict[str, int] = {}
+        for i, op in enumerate(self._graph.ops):
+            for value in op.inputs:
+                if value in folders:
+                    reads.setdefault(folders[value], i)
+        return reads
+
     def _name_constants(self) -> dict[str, Value]:
         graph = self._graph
         constants = dict(graph.parameters)
         taken = set(constants)
         named = set(constants.values())
 
-        def add(value: Value, name: str) -> None:
+        def add(value: Value, folder: str, name: str) -> None:
             if value not in graph.from_data and value not in named and value.constant is None:
-                constants[unique(os.path.join(self.folder([value]), name), taken)] = value
+                constants[unique(os.path.join(folder, name), taken)] = value
                 named.add(value)
 
         for op, name in self.products.items():
@@ -68,7 +89,10 @@ class Names:
         for op in reversed(graph.ops):
             if op.name == "optimization_barrier":
                 for value in op.outputs:
-                    add(value, "integers" if is_integer(value) else "scale")
+                    if is_integer(value):
+                        add(value, self.layer(value), self._integers_of(value))
+                    else:
+                        add(value, self.folder([value]), "scale")
         for op in graph.ops:
             if any(v in graph.from_data for v in op.outputs):
                 for value in op.inputs:
@@ -84,8 +108,14 @@ class Names:
             value = op.inputs[0]
         # What depends on no parameter, such as zeros, is computed where it is needed.
         if self._graph.parameters_behind([value]):
-            own_name = op.params["name"] if op is not None and op.name == "name" else "integers"
-            add(value, own_name)
+            own_name = op.params["name"] if op is not None and op.name == "name" else None
+            add(value, self.layer(value), own_name or self._integers_of(value))
+
+    def _integers_of(self, value: Value) -> str:
+        """Returns a name for integers, after the parameter of their layer if it is a single one."""
+        layer = self.layer(value)
+        found = [p for p in self._graph.parameters_behind([value]) if os.path.dirname(p) == layer]
+        return f"{os.path.basename(found[0])}_integers" if len(found) == 1 else "integers"
 
 
 def read_constants(

@@ -1,19 +1,23 @@
-r"""Times one network in every engine: XLA, ONNX Runtime, and the C program with each kernel.
+r"""Times networks in every engine: XLA, ONNX Runtime, and the C program with each kernel.
 
 ONNX Runtime also runs torchvision's float network of the same architecture, in float32 and in its
 own int8. All engines take turns in one process, so that what else the machine does meets all of
 them; medians of their times are comparable within one run, and between runs as ratios alone.
 Beside the time on the clock stands that of the processor, in all threads: on a machine that is
-shared, with one thread, it tells more. Then each engine runs once more in a process of its own,
-which says by how much opening the network and running one image have let its memory grow.
+shared, with one thread, it tells more. Each file is also opened in a process of its own, which says
+by how much that and running one image have let its memory grow.
 
     python benchmarks/inference.py --networks resnet18 --bits 2 4 --artifacts /tmp/artifacts \
-        --results benchmarks/results/inference
+        --results benchmarks/results/inference.json
+
+Results are written after each number of threads and batch size; those that the file has are not
+measured again. `--prepare` exports and compiles alone. `inference_page.py` makes a page of a file.
 """
 
 import argparse
 import ctypes
 import dataclasses
+import itertools
 import json
 import os
 import platform
@@ -25,6 +29,7 @@ import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -34,7 +39,7 @@ from onnxruntime import quantization
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 import n2uq_jax as n2uq
-from n2uq_jax.export.formats.c.compile import shared_library
+from n2uq_jax.export.formats.c.compile import compiler, shared_library
 from n2uq_jax.export.formats.c.engine import NativeProgram
 from n2uq_jax.export.formats.c.generate import Source
 
@@ -51,6 +56,7 @@ class Row:
     threads: int
     batch: int
     file: Path  # what is loaded: a model, or a library
+    kernel: str | None = None  # that was forced, of a C program
     kilobytes: int = 0  # of that file
     workspace: int | None = None  # of a C program and the batch, kB
     grown: int | None = None  # peak of the memory that opening it and running an image took, kB
@@ -61,25 +67,36 @@ class Row:
         """Looks the file's size up."""
         self.kilobytes = round(self.file.stat().st_size / 1000)
 
-    @property
-    def medians(self) -> tuple[float, float]:
-        """The medians of both times."""
-        return statistics.median(self.clock), statistics.median(self.processor)
+    def result(self) -> dict[str, object]:
+        """What is written: the file's name, and medians of both times."""
+        medians = [round(statistics.median(times), 3) for times in (self.clock, self.processor)]
+        rounded = {k: [round(ms, 3) for ms in getattr(self, k)] for k in ("clock", "processor")}
+        return dataclasses.asdict(self) | rounded | {"file": self.file.name, "medians": medians}
 
 
-def artifact(network: str, bits: int, folder: Path, options: argparse.Namespace) -> Path:
-    """Exports an integer-only network, unless that was done before."""
-    directory = folder / f"{network}_w{bits}a{bits}_{options.size}"
+def artifact(network: str, bits: int, options, *, integer_only: bool = True) -> Path:
+    """Exports a network as it begins, unless that was done before."""
+    form = "" if integer_only else "_paper"
+    directory = options.artifacts / f"{network}_w{bits}a{bits}{form}_{options.size}"
     if not directory.exists():
         model = n2uq.models.create(
-            network, w_bits=bits, a_bits=bits, integer_only=True, rngs=nnx.Rngs(0)
+            network, w_bits=bits, a_bits=bits, integer_only=integer_only, rngs=nnx.Rngs(0)
         )
         model.eval()
-        shape = (options.size, options.size, 3)
-        images = np.random.default_rng(0).integers(0, 256, (1, *shape)).astype(np.uint8)
-        formats = ("stablehlo", "onnx", "c")
-        n2uq.export_model(model, directory, image_shape=shape, images=images, formats=formats)
+        images = images_of(1, options.size, integer_only, seed=0)
+        formats = ("stablehlo", "onnx", "c") if integer_only else ("stablehlo", "c")
+        n2uq.export_model(
+            model, directory, image_shape=images.shape[1:], images=images, formats=formats
+        )
     return directory
+
+
+def images_of(batch: int, size: int, integer_only: bool, seed: int = 1) -> np.ndarray:
+    """Returns noise: pixels, or normalized images."""
+    rng, shape = np.random.default_rng(seed), (batch, size, size, 3)
+    if integer_only:
+        return rng.integers(0, 256, shape).astype(np.uint8)
+    return rng.normal(size=shape).astype(np.float32)
 
 
 class Images(quantization.CalibrationDataReader):
@@ -148,9 +165,8 @@ def integer_engines(
     network: str, bits: int, threads: int, batch: int, options
 ) -> Iterator[tuple[Row, Run]]:
     """Yields what runs the integer-only network."""
-    directory = artifact(network, bits, options.artifacts, options)
-    shape = (batch, options.size, options.size, 3)
-    images = np.random.default_rng(1).integers(0, 256, shape).astype(np.uint8)
+    directory = artifact(network, bits, options)
+    images = images_of(batch, options.size, integer_only=True)
 
     def row(engine: str, file: Path) -> Row:
         return Row(network, bits, engine, threads, batch, file)
@@ -163,13 +179,32 @@ def integer_engines(
     (name,) = [x.name for x in opened.get_inputs()]
     ours = row("ONNX Runtime ours", directory / "model.onnx")
     yield ours, lambda: opened.run(None, {name: images})
-    source = Source(*((directory / f"model.{end}").read_text() for end in "ch"))
+    source = source_of(directory)
     library = shared_library(source)
-    for kernel in (None, *(options.kernels or NativeProgram(source).kernels)):
+    # Kernels one by one for one image in one thread alone.
+    kernels = NativeProgram(source).kernels if threads == batch == 1 else []
+    for kernel in (None, *(kernels if options.kernels is None else options.kernels)):
         program = NativeProgram(source, threads=threads, kernel=kernel)
-        native = row(f"C {kernel or 'fastest'}", library)
-        native.workspace = round(program.workspace_size(batch) / 1000)
+        native = row("C", library)
+        native.kernel, native.workspace = kernel, round(program.workspace_size(batch) / 1000)
         yield native, lambda program=program: program(images)
+
+
+def paper_engines(
+    network: str, bits: int, threads: int, batch: int, options
+) -> Iterator[tuple[Row, Run]]:
+    """Yields the C program of the paper's form."""
+    source = source_of(artifact(network, bits, options, integer_only=False))
+    program = NativeProgram(source, threads=threads)
+    native = Row(network, bits, "C, paper's form", threads, batch, shared_library(source))
+    native.workspace = round(program.workspace_size(batch) / 1000)
+    images = images_of(batch, options.size, integer_only=False)
+    yield native, lambda: program(images)
+
+
+def source_of(directory: Path) -> Source:
+    """Reads the C program of an artifact."""
+    return Source(*((directory / f"model.{end}").read_text() for end in "ch"))
 
 
 def measure(engines: list[tuple[Row, Run]], rounds: int) -> None:
@@ -186,34 +221,18 @@ def measure(engines: list[tuple[Row, Run]], rounds: int) -> None:
             row.processor.append((time.process_time() - processor_start) * 1e3 / row.batch)
 
 
-def table(rows: list[Row]) -> str:
-    """Returns rows as text, each beside ONNX Runtime's int8 of the same setting."""
-    int8 = {
-        (r.network, r.threads, r.batch): r.medians for r in rows if r.engine == "ONNX Runtime int8"
-    }
-    lines = [
-        "| network | bits | engine | threads | batch | ms an image | of int8's | processor ms "
-        "| of int8's | file, kB | workspace, kB | memory grows by, kB |",
-        "|" + " --- |" * 12,
-    ]
-    for r in rows:
-        cells = [r.network, r.bits or "", r.engine, r.threads, r.batch]
-        for own, other in zip(r.medians, int8[r.network, r.threads, r.batch], strict=True):
-            cells += [f"{own:.2f}", f"{own / other:.2f}"]
-        sizes = (
-            "" if size is None else f"{size:,}" for size in (r.kilobytes, r.workspace, r.grown)
-        )
-        lines.append(f"| {' | '.join(map(str, [*cells, *sizes]))} |")
-    return "\n".join(lines)
-
-
-def measure_memory(row: Row) -> None:
-    """Lets a process of its own open a network and run one image; XLA's is left out."""
-    if row.engine == "XLA" or not Path("/proc/self/clear_refs").exists():
+def measure_memory(rows: list[Row]) -> None:
+    """Lets a process of its own open each file and run one image; XLA's are left out."""
+    if not Path("/proc/self/clear_refs").exists():
         return
-    command = [sys.executable, __file__, "--grow", str(row.file)]
-    result = subprocess.run(command, capture_output=True, text=True, check=True)
-    row.grown = int(result.stdout)
+    grown = {}
+    for row in rows:
+        if row.engine != "XLA":
+            if row.file not in grown:
+                command = [sys.executable, __file__, "--grow", str(row.file)]
+                done = subprocess.run(command, capture_output=True, text=True, check=True)
+                grown[row.file] = int(done.stdout)
+            row.grown = grown[row.file]
 
 
 def grown_memory(file: Path) -> int:
@@ -243,53 +262,6 @@ def _status(name: str) -> int:
     return int(next(line.split()[1] for line in text.splitlines() if line.startswith(name)))
 
 
-def draw(rows: list[Row], path: Path) -> None:
-    """Draws time and memory of one thread beside ONNX Runtime's int8."""
-    from n2uq_jax.report.style import (
-        BLUE,
-        INK,
-        NEUTRAL,
-        TEXT_SIZE,
-        TITLE_SIZE,
-        new_figure,
-        save,
-        style_axes,
-    )
-
-    first = rows[0]
-    shown = [
-        r
-        for r in rows
-        if (r.network, r.threads, r.batch) == (first.network, first.threads, first.batch)
-        and (not r.engine.startswith("C ") or r.engine == "C fastest")
-    ]
-    names = [f"{r.engine}, {r.bits} bits" if r.bits else r.engine for r in shown]
-    colors = [BLUE if r.engine.startswith("C ") else NEUTRAL for r in shown]
-    figure = new_figure(8, 0.35 * len(shown) + 0.9)
-    panels = (
-        ("processor time, of int8's", [r.medians[1] for r in shown]),
-        ("file, MB", [r.kilobytes / 1000 for r in shown]),
-        ("memory grows by, MB", [(r.grown or 0) / 1000 for r in shown]),
-    )
-    int8 = next(r.medians[1] for r in shown if r.engine == "ONNX Runtime int8")
-    for axes, (name, values) in zip(figure.subplots(1, 3, sharey=True), panels, strict=True):
-        style_axes(axes)
-        scaled = [v / int8 for v in values] if "int8" in name else values
-        bars = axes.barh(names, scaled, color=colors, height=0.6)
-        axes.bar_label(
-            bars,
-            [f"{v:.2f}" if "int8" in name else f"{v:.1f}" for v in scaled],
-            padding=3,
-            fontsize=TEXT_SIZE,
-            color=INK,
-        )
-        axes.set_title(name, loc="left", fontsize=TITLE_SIZE, color=INK)
-        axes.margins(x=0.25)
-        axes.grid(False)
-    figure.axes[0].invert_yaxis()
-    save(figure, path)
-
-
 def _processor() -> str:
     try:
         text = Path("/proc/cpuinfo").read_text()
@@ -298,17 +270,47 @@ def _processor() -> str:
     return next(line.split(": ")[1] for line in text.splitlines() if line.startswith("model name"))
 
 
+def _extensions() -> list[str]:
+    """Names the vector instructions of an x86 processor that kernels choose by."""
+    names = ("avx2", "avx512vbmi", "avx512_vnni", "avx_vnni")
+    try:
+        words = Path("/proc/cpuinfo").read_text().split()
+    except OSError:
+        return []
+    return [name for name in names if name in words]
+
+
+def about(options: argparse.Namespace) -> dict[str, object]:
+    """Describes the machine and the versions."""
+    runtime = Path(onnxruntime.__file__).parent / "capi"
+    compiled = subprocess.run(
+        [*compiler(), "--version"], capture_output=True, text=True, check=True
+    )
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "processor": _processor(),
+        "extensions": _extensions(),
+        "cores": os.cpu_count(),
+        "versions": {k: version(k) for k in ("n2uq_jax", "jax", "onnxruntime")}
+        | {"compiler": compiled.stdout.splitlines()[0]},
+        "onnxruntime_kilobytes": round(sum(p.stat().st_size for p in runtime.glob("*.so*")) / 1000),
+        "size": options.size,
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--networks", nargs="+", default=["resnet18"])
     parser.add_argument("--bits", nargs="+", type=int, default=[2, 4])
+    parser.add_argument("--paper", nargs="*", type=int, default=[], help="bits of the paper's form")
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--batch", nargs="+", type=int, default=[1, 16])
     parser.add_argument("--size", type=int, default=224, help="height and width of images")
-    parser.add_argument("--rounds", type=int, default=11)
+    parser.add_argument("--rounds", type=int, default=21, help="of one image; of more a third")
     parser.add_argument("--kernels", nargs="*", help="to force, beside the fastest; default: all")
     parser.add_argument("--artifacts", type=Path, help="where exported networks are kept")
-    parser.add_argument("--results", type=Path, help="stem of the .json and .png to write")
+    parser.add_argument("--results", type=Path, help="the .json to write, or to continue")
+    parser.add_argument("--prepare", action="store_true", help="export and compile, and stop")
     parser.add_argument("--grow", type=Path, help="file of one engine, whose memory is measured")
     options = parser.parse_args()
     if options.grow:
@@ -316,38 +318,29 @@ def main() -> None:
         return
     options.artifacts = options.artifacts or Path(tempfile.mkdtemp())
     options.artifacts.mkdir(parents=True, exist_ok=True)
-    rows: list[Row] = []
-    for network in options.networks:
-        for threads in options.threads:
-            for batch in options.batch:
-                engines = list(float_engines(network, threads, batch, options))
-                for bits in options.bits:
-                    engines += integer_engines(network, bits, threads, batch, options)
-                measure(engines, options.rounds)
-                rows += [row for row, _ in engines]
-    for row in rows:
-        measure_memory(row)
-    runtime = Path(onnxruntime.__file__).parent / "capi"
-    about = {
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "load": os.getloadavg(),
-        "versions": {k: version(k) for k in ("n2uq_jax", "jax", "onnxruntime")},
-        "onnxruntime_kilobytes": round(sum(p.stat().st_size for p in runtime.glob("*.so*")) / 1000),
-        "size": options.size,
-        "rounds": options.rounds,
-    }
-    print(json.dumps(about))
-    print(table(rows))
-    if options.results:
-        results = [
-            dataclasses.asdict(row) | {"file": row.file.name, "medians": row.medians}
-            for row in rows
-        ]
-        text = json.dumps({**about, "rows": results}, indent=1) + "\n"
-        options.results.parent.mkdir(parents=True, exist_ok=True)
-        options.results.with_suffix(".json").write_text(text)
-        draw(rows, options.results.with_suffix(".png"))
+    results: dict[str, Any] = {**about(options), "rows": []}
+    if options.results and options.results.exists():
+        results = json.loads(options.results.read_text())
+    done = {(r["network"], r["threads"], r["batch"]) for r in results["rows"]}
+    settings = itertools.product(options.networks, options.threads, options.batch)
+    for setting in (s for s in settings if s not in done):
+        engines = list(float_engines(*setting, options))
+        for make, bits in ((integer_engines, options.bits), (paper_engines, options.paper)):
+            for b in bits:
+                network, *threads_and_batch = setting
+                engines += make(network, b, *threads_and_batch, options)
+        if options.prepare:
+            continue
+        load = os.getloadavg()[0]
+        measure(engines, options.rounds if setting[-1] == 1 else -(-options.rounds // 3))
+        rows = [row for row, _ in engines]
+        measure_memory(rows)
+        results["rows"] += [row.result() | {"load": round(load, 2)} for row in rows]
+        for row in rows:
+            print(json.dumps({k: v for k, v in row.result().items() if v and k != "clock"}))
+        if options.results:
+            options.results.parent.mkdir(parents=True, exist_ok=True)
+            options.results.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -334,7 +334,8 @@ def main() -> None:
         load = os.getloadavg()[0]
         measure(engines, options.rounds if setting[-1] == 1 else -(-options.rounds // 3))
         rows = [row for row, _ in engines]
-        measure_memory(rows)
+        if setting[1:] == (1, 1):
+            measure_memory(rows)  # of the files, which are the same elsewhere
         results["rows"] += [row.result() | {"load": round(load, 2)} for row in rows]
         for row in rows:
             print(json.dumps({k: v for k, v in row.result().items() if v and k != "clock"}))

@@ -133,12 +133,7 @@ class Declarations:
         """Defines a pool."""
         fields = struct(
             input=self.reference(layer.input),
-            window_y=layer.window[0],
-            window_x=layer.window[1],
-            stride_y=layer.stride[0],
-            stride_x=layer.stride[1],
-            pad_top=layer.padding[0][0],
-            pad_left=layer.padding[1][0],
+            window=_window(layer.window, layer.stride, layer.padding),
             maximum=int(layer.kind == "max"),
         )
         return self.constants.define("pool", fields)
@@ -157,14 +152,7 @@ class Declarations:
         blocks = weight.reshape(len(weight), -1, LANES).swapaxes(0, 1)
         fields = struct(
             input=self.reference(layer.input),
-            window_y=height,
-            window_x=width,
-            stride_y=layer.stride[0],
-            stride_x=layer.stride[1],
-            dilation_y=layer.dilation[0],
-            dilation_x=layer.dilation[1],
-            pad_top=layer.padding[0][0],
-            pad_left=layer.padding[1][0],
+            window=_window((height, width), layer.stride, layer.padding, layer.dilation),
             groups=layer.groups,
             inputs=each,
             features=features // layer.groups,
@@ -187,6 +175,20 @@ class Declarations:
     def reference(self, name: str) -> str:
         """Returns a pointer to a tensor in C."""
         return f"&{self.tensor(name)}"
+
+
+def _window(size, stride, padding, dilation=(1, 1)) -> str:
+    (height, width), (top, left) = size, (before for before, _ in padding)
+    return struct(
+        height=height,
+        width=width,
+        stride_y=stride[0],
+        stride_x=stride[1],
+        dilation_y=dilation[0],
+        dilation_x=dilation[1],
+        pad_top=top,
+        pad_left=left,
+    )
 
 
 def _tensor(stored: Stored) -> str:

@@ -285,7 +285,10 @@ class IntegerLowering(Interpreter):
             return self.made(node.shape, lambda out: PReLU(self.name(x), out, *scaled, low, high))
         x, multiplier, offset, shift = rescaling(inner)
         if x.kind in ("negative", "not negative"):
-            raise ValueError("the format c compares integers with 0 in a leaky activation alone.")
+            raise ValueError(
+                "the format c compares integers with 0 in a leaky activation alone, and in one of "
+                "integers of at most 22 bits."
+            )
         return self.made(
             node.shape,
             lambda out: Rescale(self.name(x), out, multiplier, offset, shift, low, high),

@@ -200,7 +200,7 @@ AVX2 static void avx2_pool(const pool *pool, const memory *memory, place where, 
   const void *data = address(t, memory);
   int32_t lanes = lanes_of(t, where.channel, where.lanes);
   for (int32_t p = 0; p < where.pixels; p++) {
-    window w = window_of(pool, where.pixel + (size_t)p, width);
+    area w = area_of(pool, where.pixel + (size_t)p, width);
     __m256i start = _mm256_set1_epi32(pool->maximum ? INT32_MIN : 0);
     lanes16 found = {start, start};
     for (int32_t y = w.top; y < w.bottom; y++)

@@ -21,10 +21,15 @@ static int32_t triples_of(const convolution *c) {
 static int vbmi_suits(const convolution *c) {
   int32_t most = c->largest_input * ((1 << c->bits) - 1);
   return !c->depthwise && c->bits <= 2 && c->zero == NULL && c->input->type == U8 &&
-         c->pitch % 4 == 0 && c->run % c->pitch == 0 && c->largest_input <= 3 && c->taps * c->run <= (int32_t)UINT16_MAX / most;
+         c->pitch % 4 == 0 && c->run % c->pitch == 0 && c->largest_input <= 3 &&
+         c->taps * c->run <= (int32_t)UINT16_MAX / most;
 }
 
 static size_t vbmi_prepared_bytes(const convolution *c) { return (size_t)triples_of(c) * 4 * LANES; }
+
+VBMI INLINE __m128i sixteen_bytes(const uint8_t *from) {
+  return _mm_loadu_si128((const __m128i *)(const void *)from);
+}
 
 /* The numbers of the weights of four inputs, two bits each, in a byte for each of 64 channels. */
 VBMI INLINE __m512i four_numbers(const convolution *c, const uint8_t *const *blocks, int32_t step) {
@@ -33,10 +38,10 @@ VBMI INLINE __m512i four_numbers(const convolution *c, const uint8_t *const *blo
       _mm_setr_epi8(0, 1, 4, 5, 16, 17, 20, 21, 64, 65, 68, 69, 80, 81, 84, 85));
   const __m512i nibble = _mm512_set1_epi8(15);
   size_t at = (size_t)(step * c->bits / 2) * LANES;
-  __m512i planes = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *)(const void *)(blocks[0] + at)));
-  planes = _mm512_inserti32x4(planes, _mm_loadu_si128((const __m128i *)(const void *)(blocks[1] + at)), 1);
-  planes = _mm512_inserti32x4(planes, _mm_loadu_si128((const __m128i *)(const void *)(blocks[2] + at)), 2);
-  planes = _mm512_inserti32x4(planes, _mm_loadu_si128((const __m128i *)(const void *)(blocks[3] + at)), 3);
+  __m512i planes = _mm512_castsi128_si512(sixteen_bytes(blocks[0] + at));
+  planes = _mm512_inserti32x4(planes, sixteen_bytes(blocks[1] + at), 1);
+  planes = _mm512_inserti32x4(planes, sixteen_bytes(blocks[2] + at), 2);
+  planes = _mm512_inserti32x4(planes, sixteen_bytes(blocks[3] + at), 3);
   __m512i low = _mm512_and_si512(planes, nibble);
   __m512i high = _mm512_and_si512(_mm512_srli_epi16(planes, 4), nibble);
   /* Two steps of one bit share the bytes. */
@@ -47,8 +52,9 @@ VBMI INLINE __m512i four_numbers(const convolution *c, const uint8_t *const *blo
 
 /* Bits `first` to `first + 5` of two neighbouring bytes, for 64 channels. */
 VBMI INLINE __m512i six_bits(__m512i low, __m512i high, int32_t first) {
-  __m512i rest = _mm512_and_si512(_mm512_srli_epi16(low, (unsigned)first), _mm512_set1_epi8((char)(0xff >> first)));
-  __m512i more = _mm512_slli_epi16(high, (unsigned)(8 - first));
+  __m512i rest = _mm512_srl_epi16(low, _mm_cvtsi32_si128(first));
+  __m512i more = _mm512_sll_epi16(high, _mm_cvtsi32_si128(8 - first));
+  rest = _mm512_and_si512(rest, _mm512_set1_epi8((char)(0xff >> first)));
   more = _mm512_and_si512(more, _mm512_set1_epi8((char)(0xff << (8 - first))));
   return _mm512_and_si512(_mm512_or_si512(rest, more), _mm512_set1_epi8(63));
 }

@@ -89,15 +89,15 @@ INLINE void convolve_floats(const float_convolution *c, const memory *memory, pl
                             int32_t width, int32_t (*tile)[LANES]) {
   const tensor *t = c->input;
   const float *data = address(t, memory);
-  int32_t taps = c->window_y * c->window_x;
+  const window *w = &c->window;
+  int32_t taps = w->height * w->width;
   const float *block = c->weights + (size_t)where.channel * (size_t)(taps * c->inputs);
   for (int32_t p = 0; p < where.pixels; p++) {
-    size_t pixel = where.pixel + (size_t)p;
-    int32_t top = (int32_t)(pixel / (size_t)width) * c->stride_y - c->pad_top;
-    int32_t left = (int32_t)(pixel % (size_t)width) * c->stride_x - c->pad_left;
+    corner first = corner_of(w, where.pixel + (size_t)p, width);
     float sum[LANES] = {0};
     for (int32_t tap = 0; tap < taps; tap++) {
-      int32_t y = top + tap / c->window_x * c->dilation_y, x = left + tap % c->window_x * c->dilation_x;
+      int32_t y = first.y + tap / w->width * w->dilation_y;
+      int32_t x = first.x + tap % w->width * w->dilation_x;
       if (y < 0 || x < 0 || y >= t->height || x >= t->width) continue;
       const float *from = data + ((size_t)y * (size_t)t->width + (size_t)x) * (size_t)t->pitch;
       const float *weights = block + (size_t)(tap * c->inputs) * LANES;

@@ -119,11 +119,17 @@ typedef struct {
   int32_t depthwise;          /* each channel has its own taps; blocks of channels as they lie */
 } convolution;
 
+/* Where a pool or a convolution reads: windows of so many rows and columns, the first of which begins
+   in the padding. */
+typedef struct {
+  int32_t height, width, stride_y, stride_x, dilation_y, dilation_x, pad_top, pad_left;
+} window;
+
 /* A convolution of floats. Products are added in the order of the window's rows, its columns and the
    input channels, each sum from 0 on; what lies in the padding takes no part. */
 typedef struct {
   const tensor *input;
-  int32_t window_y, window_x, stride_y, stride_x, dilation_y, dilation_x, pad_top, pad_left;
+  window window;
   int32_t groups, inputs; /* input channels of a group */
   int32_t features;       /* output channels of a group */
   const float *weights;   /* of 16 output channels after another: a row of those for each input */
@@ -131,7 +137,7 @@ typedef struct {
 
 typedef struct {
   const tensor *input;
-  int32_t window_y, window_x, stride_y, stride_x, pad_top, pad_left;
+  window window; /* without dilation */
   int32_t maximum; /* else the sum */
 } pool;
 

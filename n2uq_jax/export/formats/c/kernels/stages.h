@@ -115,15 +115,15 @@ INLINE void run_stages(const stage *stages, int32_t count, const memory *memory,
 /* The pixels of a window that lie inside. */
 typedef struct {
   int32_t top, left, bottom, right;
-} window;
+} area;
 
-INLINE window window_of(const pool *pool, size_t pixel, int32_t width) {
-  int32_t y = (int32_t)(pixel / (size_t)width) * pool->stride_y - pool->pad_top;
-  int32_t x = (int32_t)(pixel % (size_t)width) * pool->stride_x - pool->pad_left;
-  return (window){.top = y < 0 ? 0 : y,
-                  .left = x < 0 ? 0 : x,
-                  .bottom = smaller(y + pool->window_y, pool->input->height),
-                  .right = smaller(x + pool->window_x, pool->input->width)};
+INLINE area area_of(const pool *pool, size_t pixel, int32_t width) {
+  const window *w = &pool->window;
+  corner first = corner_of(w, pixel, width);
+  return (area){.top = first.y < 0 ? 0 : first.y,
+                .left = first.x < 0 ? 0 : first.x,
+                .bottom = smaller(first.y + w->height, pool->input->height),
+                .right = smaller(first.x + w->width, pool->input->width)};
 }
 
 /* Maxima or sums of floats, which are added row by row. */
@@ -133,7 +133,7 @@ INLINE void pool_floats(const pool *pool, const memory *memory, place where, int
   const void *data = address(t, memory);
   int32_t lanes = lanes_of(t, where.channel, where.lanes);
   for (int32_t p = 0; p < where.pixels; p++) {
-    window w = window_of(pool, where.pixel + (size_t)p, width);
+    area w = area_of(pool, where.pixel + (size_t)p, width);
     float found[LANES];
     for (int32_t i = 0; i < LANES; i++) found[i] = pool->maximum ? -1.0f / 0.0f : 0.0f;
     for (int32_t y = w.top; y < w.bottom; y++)
@@ -157,7 +157,7 @@ INLINE void pool_tile(const pool *pool, const memory *memory, place where, int32
   const void *data = address(t, memory);
   int32_t lanes = lanes_of(t, where.channel, where.lanes);
   for (int32_t p = 0; p < where.pixels; p++) {
-    window w = window_of(pool, where.pixel + (size_t)p, width);
+    area w = area_of(pool, where.pixel + (size_t)p, width);
     for (int32_t i = 0; i < LANES; i++) tile[p][i] = pool->maximum ? INT32_MIN : 0;
     for (int32_t y = w.top; y < w.bottom; y++)
       for (int32_t x = w.left; x < w.right; x++) {

@@ -17,6 +17,16 @@ typedef struct {
   uint8_t *workspace;
 } memory;
 
+/* The first row and column of a pixel's window. */
+typedef struct {
+  int32_t y, x;
+} corner;
+
+INLINE corner corner_of(const window *window, size_t pixel, int32_t width) {
+  return (corner){.y = (int32_t)(pixel / (size_t)width) * window->stride_y - window->pad_top,
+                  .x = (int32_t)(pixel % (size_t)width) * window->stride_x - window->pad_left};
+}
+
 INLINE const void *address(const tensor *t, const memory *m) {
   return t->offset == IN_IMAGE ? m->image : m->workspace + t->offset;
 }

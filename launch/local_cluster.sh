@@ -128,6 +128,6 @@ while ((${#running[@]})); do
     fi
   done
   if [[ -n $deadline ]] && ((SECONDS >= deadline)); then signal_all KILL; fi
-  sleep 0.2
+  sleep 0.2 || true  # Ctrl-C in a terminal ends it, too
 done
 exit "$exit_code"

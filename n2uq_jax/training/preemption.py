@@ -39,7 +39,10 @@ class Preemption:
         self._unsaved = False
 
     def __enter__(self) -> "Preemption":
-        handlers = {signal.SIGINT: self._interrupt}
+        handlers: dict[signal.Signals, Any] = {}
+        # A launcher's processes are deaf to Ctrl-C, and it tells them by SIGTERM.
+        if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+            handlers[signal.SIGINT] = self._interrupt
         if jax.process_count() == 1:
             handlers[signal.SIGTERM] = self._receive
         self._previous = {name: signal.signal(name, take) for name, take in handlers.items()}

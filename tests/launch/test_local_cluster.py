@@ -129,6 +129,15 @@ def test_a_signal_lets_all_processes_save(start, tmp_path, number):
     assert [(tmp_path / f"{i}.end").read_text() for i in range(2)] == ["saved\n"] * 2
 
 
+def test_ctrl_c_in_a_terminal_ends_what_the_launcher_waits_for_and_not_the_launcher(
+    start, tmp_path
+):
+    process = start("--serve")
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=5) == 0
+    assert [(tmp_path / f"{i}.end").read_text() for i in range(2)] == ["saved\n"] * 2
+
+
 def test_a_second_signal_kills(start):
     process = start("--deaf")
     process.send_signal(signal.SIGTERM)

@@ -66,6 +66,14 @@ def test_ctrl_c_on_one_of_several_processes_becomes_jax_signal(before, monkeypat
         assert before == [signal.SIGTERM]
 
 
+def test_a_process_that_is_deaf_to_ctrl_c_stays_so(before):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with Preemption() as preemption:
+        assert not preemption.reached()
+        signal.raise_signal(signal.SIGINT)
+        assert not preemption.reached()
+
+
 def test_what_is_said_of_a_stop():
     assert str(Preempted("Ctrl-C", "stage float, step 3")) == (
         "Stopped by Ctrl-C after saving stage float, step 3."

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from n2uq_jax import data
+from n2uq_jax.compilation import quick_jit
 from n2uq_jax.export.artifact.artifact import load_artifact
 from n2uq_jax.export.artifact.folder import check_target
 from n2uq_jax.export.exported import Exported, export_model
@@ -143,9 +144,10 @@ def evaluate_artifact(
     dataset = open_dataset(source["data"], data_dir)
     dtype = artifact.manifest.get("image_dtype", "float32")
 
+    measure = quick_jit(classification_sums)
+
     def sums(batch: dict[str, Any]) -> dict[str, jax.Array]:
-        logits = jnp.asarray(artifact(batch["image"]))
-        return classification_sums(logits, batch["label"], batch["weight"])
+        return measure(jnp.asarray(artifact(batch["image"])), batch["label"], batch["weight"])
 
     images, size = len(dataset.evaluation), batch_size or 100
     batches = _batches(dataset, size, images, dtype)

@@ -86,6 +86,8 @@ def test_quickstart_runs(tmp_path):
     notebook = execute("quickstart", tmp_path)
     text = printed(notebook)
     assert "integer program on cpu: EQUAL to the network" in text
+    assert "integer-only program on cpu: EQUAL to the network" in text
+    assert percentages(text, "integers alone")[0] > 93
     assert "the network's answer on 355 of 355 images" in text
     (start,), (floating,) = percentages(text, "as it starts"), percentages(text, "float")
     (calibrated,), (trained,) = percentages(text, "calibrated"), percentages(text, "trained")

@@ -25,7 +25,7 @@ def add_config(parser: argparse.ArgumentParser, default: str) -> None:
         CONFIG,
         default=default,
         metavar="NAME",
-        help="config file, or the name of an installed one (default: %(default)s)",
+        help="config file or installed name; n2uq check --fields lists them (default: %(default)s)",
     )
 
 

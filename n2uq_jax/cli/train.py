@@ -3,7 +3,6 @@
 n2uq train --config digits_w2a2 --workdir runs/digits
 n2uq train --config digits_w2a2 --config.model.w_bits=3 --config.quantized.epochs=10
 n2uq train --config configs/resnet18_w2a2.py --config.data.dir=/data/tfds --workdir runs/resnet18
-n2uq check --fields  # explains every field, and lists all configs
 """
 
 import argparse

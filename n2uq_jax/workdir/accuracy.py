@@ -1,5 +1,6 @@
 """How good a classifier is: top-k accuracy and loss, the same for a network and an artifact."""
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -48,6 +49,7 @@ def ranked(logits: np.ndarray, k: int) -> np.ndarray:
     return np.argsort(-np.asarray(logits), axis=-1, kind="stable")[..., :k]
 
 
+@functools.partial(jax.jit, inline=True)
 def classification_sums(
     logits: Float[Array, "batch classes"],
     labels: Shaped[Array, " batch"],

@@ -27,7 +27,8 @@ def output_shape(model, images):
         ("resnet8", 3),
         ("resnet18", 1),
         pytest.param("resnet50", 3, marks=pytest.mark.slow),
-        ("mobilenet_v2", 1),
+        ("mobilenet_v2_small", 1),
+        pytest.param("mobilenet_v2", 1, marks=pytest.mark.slow),
         ("torchvision/resnet18", 1),
     ],
 )
@@ -69,7 +70,7 @@ def test_float_shortcuts():
     assert [type(shortcut.conv) for shortcut in shortcuts] == [nnx.Conv] * 3
 
 
-@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2"])
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2_small"])
 def test_the_float_twin_has_the_parameters_of_the_network_but_the_quantizers(name):
     def paths(model):
         return {"/".join(map(str, path)) for path, _ in nnx.to_flat_state(nnx.state(model))}
@@ -82,7 +83,7 @@ def test_the_float_twin_has_the_parameters_of_the_network_but_the_quantizers(nam
 
 def test_a_network_can_be_a_static_argument():
     first, second = (
-        nnx.split(make("mobilenet_v2", w_bits=3, a_bits=5))[0]
+        nnx.split(make("mobilenet_v2_small", w_bits=3, a_bits=5))[0]
         for make in (abstract, abstract.__wrapped__)
     )
     assert first is not second

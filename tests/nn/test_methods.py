@@ -46,7 +46,7 @@ def test_n2uq_is_the_default_and_its_uniform_ablation_learns_scales_alone():
     assert layer("n2uq").method == QuantLinear(2, 2, w_bits=2, a_bits=2, rngs=nnx.Rngs(0)).method
     x = jax.random.uniform(jax.random.key(0), (5, 6), maxval=2)
     for method, learned in (("n2uq", True), ("n2uq_uniform", False)):
-        gradients = nnx.grad(lambda m: (m(x) ** 2).sum())(layer(method))["input_quantizer"]
+        gradients = nnx.jit(nnx.grad(lambda m: (m(x) ** 2).sum()))(layer(method))["input_quantizer"]
         assert bool(jnp.abs(gradients["intervals"][...]).sum() > 0) == learned
         assert bool(jnp.abs(gradients["start"][...]).sum() > 0) == learned
         assert jnp.abs(gradients["in_scale"][...]).sum() > 0
@@ -56,7 +56,7 @@ def test_n2uq_is_the_default_and_its_uniform_ablation_learns_scales_alone():
 def test_every_parameter_of_lsq_and_pact_learns():
     x = jax.random.uniform(jax.random.key(0), (5, 6), maxval=3)
     for method in ("lsq", "pact"):
-        gradients = nnx.grad(lambda m: (m(x) ** 2).sum())(layer(method))
+        gradients = nnx.jit(nnx.grad(lambda m: (m(x) ** 2).sum()))(layer(method))
         assert all(jnp.abs(g[...]).sum() > 0 for _, g in nnx.to_flat_state(gradients))
 
 

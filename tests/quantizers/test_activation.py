@@ -102,7 +102,13 @@ def reference(x, start, intervals, in_scale, out_scale, signed):
 
 @pytest.mark.parametrize(
     ("bits", "signed", "channels"),
-    [(1, False, None), (2, True, None), (3, True, 5), (4, False, None), (8, False, None)],
+    [
+        (1, False, None),
+        (2, True, None),
+        (3, True, 5),
+        (4, False, None),
+        pytest.param(8, False, None, marks=pytest.mark.slow),
+    ],
 )
 @settings(deadline=None, max_examples=8, derandomize=True)
 @given(seed=st.integers(0, 2**32 - 1))

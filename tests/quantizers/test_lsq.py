@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,8 +10,9 @@ from n2uq_jax.quantizers import lsq_step, quantize_lsq, quantize_lsq_weight
 from n2uq_jax.quantizers.lsq import lsq_range, scale_gradient
 
 
-def value(x, step, bits, **options):
-    return quantize_lsq(x, step, bits, **options).dequantize()
+@functools.partial(jax.jit, static_argnums=2, static_argnames="signed")
+def value(x, step, bits, signed=False):
+    return quantize_lsq(x, step, bits, signed=signed).dequantize()
 
 
 def test_exact_values_and_gradients():
@@ -49,12 +52,14 @@ def test_against_the_papers_pseudocode(x64, bits, signed, weights):
     lowest, highest = lsq_range(bits, signed=signed)
     x, g = jax.random.normal(jax.random.key(0), (2, 5, 40), jnp.float64)
 
+    @jax.jit
     def reference(x, step):
         scale = 1 / np.sqrt((x.size if weights else x.size // len(x)) * highest)
         step = step * scale + lax.stop_gradient(step - step * scale)
         clipped = jnp.clip(x / step, lowest, highest)
         return (clipped + lax.stop_gradient(jnp.round(clipped) - clipped)) * step
 
+    @jax.jit
     def ours(x, step):
         if weights:
             return quantize_lsq_weight(x, step, bits).dequantize()

@@ -24,7 +24,7 @@ def abstract(name, bits=None):
         ("resnet34", 21_797_672, 3.66),
         ("resnet50", 25_557_032, 4.09),
         pytest.param("resnet101", 44_549_160, 7.80, marks=pytest.mark.slow),
-        ("mobilenet_v2", 3_504_872, 0.30),
+        pytest.param("mobilenet_v2", 3_504_872, 0.30, marks=pytest.mark.slow),
     ],
 )
 def test_torchvision_networks_cost_what_is_published(name, parameters, giga_macs):

@@ -187,15 +187,22 @@ def test_a_second_run_in_the_same_workdir_is_refused_and_the_first_goes_on(tmp_p
     assert code == 0, output
 
 
-def test_a_run_of_one_step_whose_configuration_may_not_change(tmp_path):
-    workdir, one_step = tmp_path / "run", "--config.float.epochs=0.1"
-    code, output = finish(start(workdir, one_step, stages=("float",)))
+def test_a_run_of_one_step(tmp_path):
+    workdir = tmp_path / "run"
+    code, output = finish(start(workdir, "--config.float.epochs=0.1", stages=("float",)))
     assert code == 0, output
     kinds = [(m["kind"], m["step"]) for m in read_metrics(workdir / "metrics.jsonl")]
     assert kinds == [("train", 1), ("eval", 1)]
-    code, output = finish(start(workdir, one_step, "--config.seed=1", stages=("float",)))
+
+
+@pytest.mark.slow  # a process for each
+def test_the_configuration_of_a_run_may_not_change(undisturbed):
+    workdir, _ = undisturbed
+    before = (workdir / "config.json").read_text()
+    code, output = finish(start(workdir, "--config.seed=1"))
     assert code == 2
     assert "config.seed was 0 and is now 1" in output
+    assert (workdir / "config.json").read_text() == before
 
 
 @pytest.mark.slow  # a process for each

@@ -54,7 +54,7 @@ def test_a_step_moves_everything_it_should_and_leaves_the_model_alone(x64):
 
 
 def test_a_step_on_leaves_is_the_step(x64):
-    graphdefs, params, batch_stats = split_model(tiny())
+    graphdefs, params, batch_stats = split_model(tiny(widths=(8,)))
     optimizer = optax.adam(1e-2)
     state = create_state(params, batch_stats, optimizer)
     step = make_train_step(graphdefs, optimizer, stage_config(quantized=True), PIXELS)

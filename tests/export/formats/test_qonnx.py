@@ -37,6 +37,7 @@ def test_qonnx_gives_the_same_codes(program):
     assert_same(program, 4)
 
 
+@pytest.mark.slow
 def test_depthwise_network():
     assert_same(built("inverted")[1], 2)
 

@@ -74,7 +74,7 @@ def test_linear_gradients():
     def integers(layer, x):
         return layer(QArray(x * 1000, jnp.float32(1e-3), 2**15)).dequantize()
 
-    got = nnx.grad(lambda m, x: loss(integers, m, x), argnums=(0, 1))(layer, x)
+    got = nnx.jit(nnx.grad(lambda m, x: loss(integers, m, x), argnums=(0, 1)))(layer, x)
     want = nnx.grad(lambda m, x: loss(nnx.Linear.__call__, m, x), argnums=(0, 1))(layer, x)
     np.testing.assert_allclose(got[0]["bias"][...], want[0]["bias"][...], rtol=1e-5)
     np.testing.assert_allclose(got[0]["kernel"][...], want[0]["kernel"][...], atol=0.1)

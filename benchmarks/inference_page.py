@@ -37,6 +37,11 @@ MEMORY = """\
 Where a forced kernel cannot compute a layer, the fastest that can does. What opening a network and
 running one image takes, in a process of its own:"""
 
+SHARED = """\
+Threads that share an image in the C program wait for each other at every layer, and here for a
+processor that the waiting threads of other engines keep busy; {doc}`export` says what it takes
+alone."""
+
 Row = dict[str, Any]
 
 
@@ -94,8 +99,8 @@ run; figures are medians, of networks with the parameters that they begin with. 
 {", ".join(results["extensions"])}), with ONNX Runtime {versions["onnxruntime"]}, jax
 {versions["jax"]} and {versions["compiler"]}.
 
-The machine's load before each table was {min(loads):.1f} to {max(loads):.1f}. Above 1 somebody
-else was computing: then ratios of the processor's time tell most, and milliseconds little.
+The machine's load before each table was {min(loads):.1f} to {max(loads):.1f}. It counts the
+benchmark's own last minute. Where somebody else computes, ratios of the processor's time tell most.
 
 ![Processor time, size and memory beside ONNX Runtime's int8](images/inference.png)
 """
@@ -109,6 +114,8 @@ else was computing: then ratios of the processor's time tell most, and milliseco
             for n, word in ((threads, "thread"), (batch, "image"))
         )
         text += f"\n## {network}, {', '.join(counts)}\n\n{table(group, rows)}\n"
+        if threads > batch:
+            text += f"\n{SHARED}\n"
         if (threads, batch) == (1, 1):
             text += f"\n{MEMORY}\n\n{memory_table(group)}\n"
     text += """

@@ -62,6 +62,8 @@ def progress_bar(after: float = 0.0) -> Iterator[Progress]:
         yield progress
     finally:
         timer.cancel()
+        if after:
+            timer.join()  # it may be starting the bar just now
         if started.is_set():  # work that never began shows its error alone
             bars.stop()
 

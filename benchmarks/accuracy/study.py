@@ -177,7 +177,16 @@ def run_key(
     arguments: argparse.Namespace, variant: str, bits: int, seed: int
 ) -> dict[str, str | int | float]:
     """Returns what tells one run from another."""
-    shared = ("network", "width", "split", "images", "batch_size", "float_epochs", "epochs")
+    shared = (
+        "network",
+        "width",
+        "stem_stride",
+        "split",
+        "images",
+        "batch_size",
+        "float_epochs",
+        "epochs",
+    )
     return {
         "variant": variant,
         "bits": 32 if variant == "float" else bits,

@@ -70,7 +70,16 @@ def grouped(lines: Iterable[Mapping[str, Any]]) -> Runs:
     """
     runs: Runs = {}
     settings = None
-    shared = ("network", "width", "split", "images", "batch_size", "float_epochs", "epochs")
+    shared = (
+        "network",
+        "width",
+        "stem_stride",
+        "split",
+        "images",
+        "batch_size",
+        "float_epochs",
+        "epochs",
+    )
     for line in lines:
         mine = {name: line[name] for name in shared}
         if settings is not None and mine != settings:

@@ -34,7 +34,9 @@ def pad_small_maps(
     Returns:
       The input and the padding that is left, with the same convolution as before.
     """
-    small = math.prod(x.shape[axis] for axis in axes) < math.prod(window)
+    sizes = [x.shape[axis] for axis in axes]
+    known = all(isinstance(size, int) for size in sizes)  # jax.export leaves some open
+    small = known and math.prod(sizes) < math.prod(window)
     if not small or isinstance(padding, str) or any(d != 1 for d in dilation):
         return x, padding
     widths = [(0, 0, 0)] * x.ndim

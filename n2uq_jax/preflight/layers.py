@@ -78,7 +78,7 @@ def check(model: nnx.Module, image_shape: Sequence[int]) -> NetworkCheck:
       The layers, which print as a table.
 
     Raises:
-      ValueError: if the network does not take such an input.
+      TypeError: or ValueError, of the layer that does not take such an input.
 
     Example:
       >>> from flax import nnx

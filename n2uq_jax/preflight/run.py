@@ -38,7 +38,7 @@ class RunCheck:
 
     def __str__(self) -> str:
         data, size = self.dataset, "x".join(map(str, self.dataset.image_shape))
-        header = ("stage", "network", "starts from", "taught by", "steps", "MB a device, at most")
+        header = ("stage", "network", "starts from", "taught by", "steps", "MB a device, about")
         rows = [header, *(self._row(stage) for stage in self.stages)]
         return (
             f"{title(self.config)}: {len(data.train):,} images of {size} to "

@@ -248,7 +248,9 @@ def _clamped_bits(low: Any, high: Any) -> int | None:
         for end in (low, high)
     ):
         return None
-    return max(int(end.val).bit_length() for end in (low, high)) + (int(low.val) < 0)
+    ends = int(low.val), int(high.val)
+    # Of two's complement, where -128 takes as many bits as 127.
+    return max((~end if end < 0 else end).bit_length() for end in ends) + (ends[0] < 0)
 
 
 def _add_product(equation: Any, inputs: list[_Value], found: _Found, times: int) -> None:

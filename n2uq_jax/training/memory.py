@@ -31,7 +31,7 @@ class StepMemory:
 
     @property
     def total(self) -> int:
-        """All of it, at most."""
+        """All of it."""
         return self.state + self.gradients + self.activations + self.teacher
 
 

@@ -1,5 +1,6 @@
 """A polite end: SIGTERM and Ctrl-C mean to save and stop, on every process at the same step."""
 
+import multiprocessing
 import os
 import signal
 from types import FrameType
@@ -57,6 +58,8 @@ class Preemption:
 
     def _interrupt(self, signum: int, frame: FrameType | None) -> None:
         if self._cause == "Ctrl-C":
+            for worker in multiprocessing.active_children():  # which do not hear Ctrl-C
+                worker.kill()
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGINT)
         elif not self._unsaved:

@@ -210,7 +210,7 @@ def _read(directory: Path, step: int, like: Mapping[str, Any]) -> Checkpoint:
     if missing:
         raise Damage(f"it has no {', '.join(missing)}")
     templates = {
-        name: ocp.args.StandardRestore(jax.tree.map(ocp.utils.to_shape_dtype_struct, by_path(item)))
+        name: ocp.args.StandardRestore(jax.tree.map(_target, by_path(item)))
         for name, item in like.items()
     }
     alone = ocp.options.MultiprocessingOptions(
@@ -238,6 +238,15 @@ def _read(directory: Path, step: int, like: Mapping[str, Any]) -> Checkpoint:
         for name, item in like.items()
     }
     return Checkpoint(step, items, dict(restored.data))
+
+
+def _target(leaf: Any) -> jax.ShapeDtypeStruct:
+    target = ocp.utils.to_shape_dtype_struct(leaf)
+    if getattr(target, "sharding", None) is not None:
+        return target
+    # Or it would go to the devices that it was saved from, which may not be here.
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    return jax.ShapeDtypeStruct(target.shape, target.dtype, sharding=here)
 
 
 _STATUS = ("DATA_LOSS", "FAILED_PRECONDITION", "INVALID_ARGUMENT", "NOT_FOUND", "OUT_OF_RANGE")

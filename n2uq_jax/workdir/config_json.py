@@ -100,8 +100,9 @@ def open_workdir(
         raise ValueError(
             f"workdir must be empty or hold a run; {workdir} holds files, but no config.json."
         )
-    checkpoints.mkdir(parents=True, exist_ok=True)
-    write_json(path, wanted)
+    workdir.mkdir(parents=True, exist_ok=True)
+    write_json(path, wanted)  # first: a folder without it is taken for somebody else's
+    checkpoints.mkdir(exist_ok=True)
 
 
 def describe_dataset(dataset: Dataset) -> dict[str, Any]:
@@ -177,5 +178,8 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     path = Path(path)
     temporary = path.with_name(f".{path.name}.tmp")
     with naming(path):
-        temporary.write_text(json.dumps(value, indent=2) + "\n")
-    temporary.replace(path)
+        try:
+            temporary.write_text(json.dumps(value, indent=2) + "\n")
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)

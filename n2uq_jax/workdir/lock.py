@@ -35,7 +35,8 @@ def owned(workdir: Path, lease_seconds: float = LEASE_SECONDS) -> Iterator[None]
     Where another host seems to hold it, this waits for a sign of life of the owner.
 
     Args:
-      workdir: made if it is not there; then removed again if nothing was put into it.
+      workdir: made if it is not there; then removed again, without its parents, if nothing was put
+        into it.
       lease_seconds: the same for all who may hold the lock.
 
     Yields:
@@ -50,7 +51,7 @@ def owned(workdir: Path, lease_seconds: float = LEASE_SECONDS) -> Iterator[None]
     lock = filelock.SoftFileLease(
         workdir / LOCK,
         lease_duration=lease_seconds,
-        on_compromise=lambda loss: _lost(workdir),
+        on_compromise=lambda loss: _lost(workdir, str(loss.reason)),
         thread_local=False,
         poll_interval=min(1.0, lease_seconds / 10),
     )
@@ -72,23 +73,32 @@ def _acquire(lock: filelock.SoftFileLease, workdir: Path, lease_seconds: float) 
         return
     except filelock.Timeout:
         owner = lock.owner
-    if owner is not None and owner.hostname != socket.gethostname():
+    if owner is not None and not _is_here(owner.hostname):
         logger.warning(
             "workdir %s was in use on host %s; waiting up to %.0f s for a sign of life from there.",
             workdir,
-            owner.hostname,
+            owner.hostname.partition("?")[0],
             1.5 * lease_seconds,
         )
         with contextlib.suppress(filelock.Timeout):
             lock.acquire(timeout=1.5 * lease_seconds)
             return
-    who = f"process {owner.pid} on host {owner.hostname}" if owner else "another process"
+    host = owner.hostname.partition("?")[0] if owner else ""
+    who = f"process {owner.pid} on host {host}" if owner else "another process"
     raise WorkdirInUse(
         f"workdir {workdir} is in use by {who}: stop that run, or choose another workdir."
     )
 
 
-def _lost(workdir: Path) -> None:
-    """Ends this run politely: it was silent for so long that another one took it for dead."""
-    logger.error("workdir %s was taken over by another run; this one stops.", workdir)
+def _is_here(host: str) -> bool:
+    """Whether an owner's process numbers are of this host and, within one, of this container."""
+    name, _, namespace = host.partition("?pidns-")  # as filelock writes it
+    if name != socket.gethostname():
+        return False
+    return not namespace or int(namespace, 16) == os.stat("/proc/self/ns/pid").st_ino
+
+
+def _lost(workdir: Path, reason: str) -> None:
+    """Ends this run as SIGTERM does: it was silent for long, or somebody took the lock's file."""
+    logger.error("the lock of workdir %s is lost (%s); this run saves and stops.", workdir, reason)
     os.kill(os.getpid(), signal.SIGTERM)

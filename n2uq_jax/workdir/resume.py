@@ -64,8 +64,11 @@ def changes(
         if before.get(field) != now.get(field)
         and not any(fnmatch.fnmatchcase(field, f"config.{name}") for name in free)
     }
+    stages = list(wanted["config"].get("stages", ()))
+    # A stage that is left out now may be named again later: a change must reach it all the same.
+    left_out = [s for s in found["config"] if s not in stages and saved_steps(checkpoints / s)]
     anew: dict[str, str] = {}
-    for stage in wanted["config"].get("stages", ()):
+    for stage in [*stages, *left_out]:
         settings = [config[stage] for config in _configs(found, wanted) if stage in config]
         causes = [field for field in fields if _concerns(field, stage, found, wanted)]
         causes += [
@@ -76,10 +79,10 @@ def changes(
         ]
         if causes:
             anew[stage] = f"it depends on {', '.join(dict.fromkeys(causes))}"
-    trained = [s for s in wanted["config"].get("stages", ()) if saved_steps(checkpoints / s)]
+    trained = [stage for stage in stages if saved_steps(checkpoints / stage)]
     return Changes(
         fields,
-        {stage: why for stage, why in anew.items() if stage in trained},
+        {stage: why for stage, why in anew.items() if stage in (*trained, *left_out)},
         [stage for stage in trained if stage not in anew],
     )
 

@@ -26,7 +26,14 @@ def table(study):
 
 
 def line(variant, seed, top1, bits=2, **changes):
-    shared = {"network": "resnet8", "width": 4, "split": "test", "images": 20, "batch_size": 4}
+    shared = {
+        "network": "resnet8",
+        "width": 4,
+        "stem_stride": 2,
+        "split": "test",
+        "images": 20,
+        "batch_size": 4,
+    }
     shared |= {"float_epochs": 1.0, "epochs": 1.0, "float_top1": 0.9, "cpu_seconds": 10.0}
     shared["thresholds"] = {}
     return {"variant": variant, "bits": bits, "seed": seed, "top1": top1, **shared, **changes}

@@ -240,5 +240,16 @@ def test_arrays_come_back_on_other_devices(saved):
     np.testing.assert_array_equal(restored["model"]["a"], np.full((8, 4), 5.0))
 
 
+def test_arrays_go_to_one_device_where_none_is_named(tmp_path):
+    spread = NamedSharding(sharding.make_mesh(fsdp=4), P("fsdp"))
+    checkpoints = Checkpoints(tmp_path / "c")
+    state = {"a": jax.device_put(jnp.arange(32.0).reshape(8, 4), spread), "b": jnp.zeros(3)}
+    checkpoints.save(9, {"model": state}, {})
+    checkpoints.close()
+    _, restored, _ = Checkpoints(tmp_path / "c").restore({"model": jax.eval_shape(lambda: state)})
+    assert restored["model"]["a"].devices() == {jax.devices()[0]}
+    np.testing.assert_array_equal(restored["model"]["a"], np.arange(32.0).reshape(8, 4))
+
+
 def test_the_metrics_of_a_checkpoint_are_the_evaluations(saved):
     assert json.loads((saved / "2" / "metrics" / "metrics").read_text()) == {"top1": 0.9}

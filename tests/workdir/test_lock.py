@@ -55,6 +55,14 @@ def of_another_host(path, monkeypatch):
     return lease
 
 
+def test_process_numbers_count_within_their_container():
+    host, own = socket.gethostname(), os.stat("/proc/self/ns/pid").st_ino
+    assert lock._is_here(host)
+    assert lock._is_here(f"{host}?pidns-{own:x}")
+    assert not lock._is_here(f"{host}?pidns-{own + 1:x}")
+    assert not lock._is_here(f"elsewhere?pidns-{own:x}")
+
+
 def test_a_host_that_shows_signs_of_life_is_left_alone(tmp_path, monkeypatch, caplog):
     lease = of_another_host(tmp_path / LOCK, monkeypatch)
     with pytest.raises(WorkdirInUse, match="on host elsewhere"), owned(tmp_path, 0.6):
@@ -75,9 +83,9 @@ def test_a_silent_host_is_taken_for_dead(tmp_path, monkeypatch):
 def test_whoever_lost_the_lock_stops(tmp_path, monkeypatch, caplog):
     sent = []
     monkeypatch.setattr(os, "kill", lambda pid, number: sent.append((pid, number)))
-    lock._lost(tmp_path)
+    lock._lost(tmp_path, "marker-missing")
     assert sent == [(os.getpid(), signal.SIGTERM)]
-    assert "taken over by another run" in caplog.text
+    assert "is lost (marker-missing); this run saves and stops" in caplog.text
 
 
 def test_a_folder_that_stays_empty_is_removed(tmp_path):

@@ -19,8 +19,9 @@ def compare(tmp_path):
     for stage in STAGES:
         (tmp_path / stage / "5").mkdir(parents=True)
 
-    def compare(path, value):
+    def compare(path, value, stages=STAGES):
         after = copy.deepcopy(before)
+        after["config"]["stages"] = list(stages)
         *groups, last = path.split(".")
         node = after
         for group in groups:
@@ -56,6 +57,12 @@ def test_stages_start_anew_that_depend_on_what_has_changed(compare, field, value
     assert sorted([*found.anew, *found.kept]) == sorted(
         STAGES if field != "config.stages" else STAGES[:2]
     )
+
+
+def test_a_stage_that_is_left_out_is_no_exception(compare):
+    found = compare("config.quantized.epochs", 3.0, stages=STAGES[:2])
+    assert list(found.anew) == ["quantized", "integer"]
+    assert found.kept == ["float"]
 
 
 def test_why_is_said(compare):

@@ -83,7 +83,7 @@ def calibrate(
       True
     """
     if not _calibrated(model):
-        raise ValueError("model has no ActivationQuantizer: call n2uq_jax.quantize first.")
+        raise ValueError("model has no quantizer of inputs: call n2uq_jax.quantize first.")
     inputs = list(inputs_of(batches))
     x = joined(inputs)
     has_norm = batch_norm and any(
@@ -101,7 +101,7 @@ def calibrate(
         told("Calibrating", len(calibration.chosen), len(calibration.chosen))
     reject_new_parameters(scratch, parameter_paths(model))
     if not calibration.chosen:
-        raise ValueError("no ActivationQuantizer was run: pass forward to say how to run model.")
+        raise ValueError("no quantizer of inputs was run: pass forward to say how to run model.")
 
     result = nnx.clone(model)
     _start_weight_quantizers(result)
@@ -229,7 +229,13 @@ class _Calibration:
         if layer is not None:
             _check_batch_axis(path, x, layer)
         self.chosen[path], best = choose(
-            samples, quantizer.bits, signs, layer, x, normalized=self.normalized
+            samples,
+            quantizer.bits,
+            signs,
+            layer,
+            x,
+            equal=not quantizer.learn_thresholds,
+            normalized=self.normalized,
         )
         _assign(quantizer, best)
         quantizer.signed = self.chosen[path].signed

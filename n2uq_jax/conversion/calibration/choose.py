@@ -62,6 +62,7 @@ def choose(
     layer: Any,
     x: jax.Array,
     *,
+    equal: bool = False,
     normalized: bool = False,
 ) -> tuple[Calibrated, Fit]:
     """Fits every candidate to samples of a quantizer's input, and refines the best.
@@ -76,6 +77,7 @@ def choose(
       signs: which values of ``signed`` to try; one alone inside a transformation.
       layer: the quantized layer that the codes go to; None if there is none.
       x: an input of that layer, to compare candidates on.
+      equal: only thresholds at equal distances, for a quantizer that does not learn them.
       normalized: whether the network's BatchNorm gets new running statistics. Then a constant and
         a factor a channel do not matter behind a layer without bias, and the lowest level may be
         anywhere.
@@ -86,7 +88,9 @@ def choose(
     affine_free = normalized and layer is not None and layer.bias is None
     candidates: list[Candidate] = []
     for signed in signs:
-        candidates += [("step", signed, fit_step), ("quantiles", signed, fit_quantiles)]
+        candidates.append(("step", signed, fit_step))
+        if not equal:
+            candidates.append(("quantiles", signed, fit_quantiles))
         if affine_free and not signed:
             candidates.append(("shifted", signed, fit_shifted_step))
     measure = _measured_by_output(layer, x[:EXAMPLES], samples, affine_free)

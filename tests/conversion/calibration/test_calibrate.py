@@ -215,7 +215,7 @@ def test_an_error_on_the_way_changes_nothing():
 
 
 def test_a_model_without_quantizers_is_an_error():
-    with pytest.raises(ValueError, match="model has no ActivationQuantizer"):
+    with pytest.raises(ValueError, match="model has no quantizer of inputs"):
         n2uq.calibrate(nnx.Linear(2, 2, rngs=nnx.Rngs(0)), [data()])
-    with pytest.raises(ValueError, match="no ActivationQuantizer was run"):
+    with pytest.raises(ValueError, match="no quantizer of inputs was run"):
         n2uq.calibrate(Layers(), [data()], forward=lambda model, x: x)

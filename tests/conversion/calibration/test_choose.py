@@ -44,6 +44,20 @@ def test_the_error_is_that_of_the_chosen_parameters_without_the_bias():
     np.testing.assert_allclose(chosen.error, error, rtol=1e-5)
 
 
+def test_quantiles_are_no_candidate_where_thresholds_lie_at_equal_distances(monkeypatch):
+    fit_step = module.fit_step
+
+    def poor(samples, bits, *, signed):
+        return fit_step(1e-3 * samples, bits, signed=signed)
+
+    monkeypatch.setattr(module, "fit_step", poor)
+    arguments = (inputs().reshape(-1), 2, (True,), layer(), inputs())
+    assert choose(*arguments)[0].method == "quantiles"
+    chosen, fit = choose(*arguments, equal=True)
+    assert chosen.method == "step"
+    np.testing.assert_allclose(fit.intervals, fit.intervals[0], rtol=1e-5)
+
+
 def test_signs_to_try():
     assert possible_signs(True, jnp.ones(2)) == (True,)
     assert possible_signs(None, jnp.arange(2)) == (False,)

@@ -49,7 +49,8 @@ def add_product(
         window = None
     else:
         window = Window.of(product, x, weight)
-        few = window.groups > 1 or x.shape[-1] < _FEW_CHANNELS
+        crops = any(pad < 0 for pads in window.padding for pad in pads)
+        few = (window.groups > 1 or x.shape[-1] < _FEW_CHANNELS) and not crops
         magnitudes = np.abs(weight.astype(int)).sum(tuple(range(weight.ndim - 1)))
         if few and x.range.largest * int(magnitudes.max()) <= _EXACT:
             sums = _conv_float(graph, x, weight, window, product.name)

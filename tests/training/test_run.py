@@ -41,7 +41,8 @@ def start(workdir, *more, stages=("float", "quantized"), **options):
     }
     flags = [*SETTINGS, f"--config.stages={stages}", f"--workdir={workdir}", *more]
     return subprocess.Popen(
-        [sys.executable, "-m", "n2uq_jax.main", *flags],
+        # Jobs in the background are deaf to Ctrl-C, and so is what they start.
+        ["env", "--default-signal=INT", sys.executable, "-m", "n2uq_jax.main", *flags],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -173,25 +173,28 @@ def study(arguments: argparse.Namespace) -> None:
                 print(f"{variant:16} {bits} bits, seed {seed}: {line['top1']:.2%}", flush=True)
 
 
+SETTINGS = (
+    "network",
+    "width",
+    "stem_stride",
+    "split",
+    "images",
+    "batch_size",
+    "float_epochs",
+    "epochs",
+)
+"""What all runs of a comparison have in common."""
+
+
 def run_key(
     arguments: argparse.Namespace, variant: str, bits: int, seed: int
 ) -> dict[str, str | int | float]:
     """Returns what tells one run from another."""
-    shared = (
-        "network",
-        "width",
-        "stem_stride",
-        "split",
-        "images",
-        "batch_size",
-        "float_epochs",
-        "epochs",
-    )
     return {
         "variant": variant,
         "bits": 32 if variant == "float" else bits,
         "seed": seed,
-        **{name: getattr(arguments, name) for name in shared},
+        **{name: getattr(arguments, name) for name in SETTINGS},
     }
 
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
-from study import read_results
+from study import SETTINGS, read_results
 
 from n2uq_jax.report.style import (
     BLUE,
@@ -70,18 +70,8 @@ def grouped(lines: Iterable[Mapping[str, Any]]) -> Runs:
     """
     runs: Runs = {}
     settings = None
-    shared = (
-        "network",
-        "width",
-        "stem_stride",
-        "split",
-        "images",
-        "batch_size",
-        "float_epochs",
-        "epochs",
-    )
     for line in lines:
-        mine = {name: line[name] for name in shared}
+        mine = {name: line[name] for name in SETTINGS}
         if settings is not None and mine != settings:
             raise ValueError(f"results hold runs of {settings} and of {mine}: choose one setting.")
         settings = mine
